@@ -1,0 +1,279 @@
+//! `/admin`: collections, and the digest of this node's state.
+
+use aerodb_proto as proto;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use proto::command::Op;
+use proto::outcome;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Caller;
+use crate::body;
+use crate::consistency::{Freshness, Mode};
+use crate::error::{Code, Problem};
+use crate::idempotency;
+use crate::negotiate::{BodyForm, body_form};
+use crate::openapi::Problems;
+use crate::params::Params;
+use crate::path::CollectionPath;
+use crate::response::{ReadAt, serialized};
+use crate::state::ApiState;
+
+/// The routes of `/admin`.
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(describe, drop_collection))
+        .routes(routes!(stats))
+        .routes(routes!(digest))
+}
+
+/// A collection to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewCollection {
+    /// 1 to 64 letters, digits, `_` and `-`, beginning with a letter.
+    name: String,
+    /// How long earlier versions and changes are kept.
+    #[serde(default)]
+    history: Option<HistorySettings>,
+}
+
+/// How a collection keeps its history.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistorySettings {
+    /// Seconds; 3600 unless said otherwise.
+    retention_seconds: u64,
+}
+
+/// A collection.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Collection {
+    /// Never used again for another collection, not even of the same name.
+    id: u32,
+    name: String,
+    /// RFC 3339.
+    created_at: String,
+    created_revision: u64,
+    history: HistorySettings,
+}
+
+/// All collections, by name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Collections {
+    items: Vec<Collection>,
+    /// Always null: the list is whole.
+    next_cursor: Option<String>,
+    revision: u64,
+}
+
+/// Figures of a collection.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Stats {
+    documents: u64,
+    /// Bytes of the latest versions, as JSON.
+    bytes: u64,
+    revision: u64,
+}
+
+/// What this node's state amounts to: equal on two nodes exactly if both hold the same at the same entry of the log.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StateDigest {
+    applied_index: u64,
+    revision: u64,
+    digest: String,
+}
+
+impl From<&proto::Collection> for Collection {
+    fn from(collection: &proto::Collection) -> Self {
+        Self {
+            id: collection.id,
+            name: collection.name.clone(),
+            created_at: rfc3339(collection.created_ms),
+            created_revision: collection.created_revision,
+            history: HistorySettings { retention_seconds: collection.history_retention_seconds },
+        }
+    }
+}
+
+fn rfc3339(unix_ms: u64) -> String {
+    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// Creates a collection.
+#[utoipa::path(
+    post, path = "/admin/collections", tag = "admin", request_body = NewCollection,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer")),
+    responses((status = 201, body = Collection), Problems)
+)]
+async fn create(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Params::parse(parts.uri.query())?.finish()?;
+    if body_form(&parts.headers)? != BodyForm::Json {
+        return Err(Problem::new(Code::UnsupportedMediaType, "a collection is described in application/json"));
+    }
+    let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
+    let new = new_collection(&body.bytes, &state)?;
+    let op = Op::CreateCollection(proto::CreateCollection {
+        name: new.name,
+        // Zero is the cluster's own default.
+        history_retention_seconds: new.history.map_or(0, |history| history.retention_seconds),
+    });
+    let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
+    let outcome = state.write(&caller, key, op).await?;
+    let Some(outcome::Result::Collection(proto::CollectionInfo { collection: Some(collection) })) = &outcome.result else {
+        return Err(Problem::internal(format!("creating a collection came back with {:?}", outcome.result)));
+    };
+    let mut answer = serialized(StatusCode::CREATED, &Collection::from(collection))?;
+    let location = HeaderValue::from_str(&format!("/admin/collections/{}", collection.name));
+    answer.headers_mut().extend(location.ok().map(|location| (header::LOCATION, location)));
+    Ok(ReadAt::revision(outcome.revision).mark(answer))
+}
+
+fn new_collection(body: &[u8], state: &ApiState) -> Result<NewCollection, Problem> {
+    // Read strictly first: serde would take the last of two equal keys of a map and round numbers.
+    aerodb_engine::prepare::body(body, state.limits())?;
+    let new: NewCollection =
+        serde_json::from_slice(body).map_err(|error| Problem::new(Code::InvalidParameter, shape(&error)))?;
+    aerodb_engine::prepare::check_collection_name(&new.name)?;
+    let max = state.options().history_seconds_max;
+    if new.history.as_ref().is_some_and(|history| !(1..=max).contains(&history.retention_seconds)) {
+        return Err(Problem::parameter("/history/retention_seconds", format!("a whole number from 1 to {max}")));
+    }
+    Ok(new)
+}
+
+/// What serde says of a body of the wrong shape, without the place in the text, which is no help to a program.
+fn shape(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// Lists the collections.
+#[utoipa::path(
+    get, path = "/admin/collections", tag = "admin",
+    params(("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`")),
+    responses((status = 200, body = Collections), Problems)
+)]
+async fn list(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    let freshness = only_freshness(&request)?;
+    let (view, age) = state.read(&caller, freshness.consistency()).await?;
+    let items = view.collections().iter().map(|collection| Collection::from(&**collection)).collect();
+    let answer = serialized(StatusCode::OK, &Collections { items, next_cursor: None, revision: view.revision() })?;
+    let age = freshness.shows_age().then_some(age);
+    Ok(ReadAt { revision: view.revision(), age }.mark(answer))
+}
+
+fn only_freshness(request: &Request) -> Result<Freshness, Problem> {
+    let mut params = Params::parse(request.uri().query())?;
+    let mode = Mode::take(&mut params, request.headers())?;
+    params.finish()?;
+    Ok(Freshness { mode, as_of: None })
+}
+
+/// Describes a collection.
+#[utoipa::path(
+    get, path = "/admin/collections/{collection}", tag = "admin",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+    ),
+    responses((status = 200, body = Collection), Problems)
+)]
+async fn describe(
+    State(state): State<ApiState>,
+    caller: Caller,
+    CollectionPath(name): CollectionPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let reading = state.read_collection(&caller, only_freshness(&request)?, &name).await?;
+    Ok(reading.at.mark(serialized(StatusCode::OK, &Collection::from(&*reading.collection))?))
+}
+
+/// Counts a collection's documents and bytes, by reading all of it.
+#[utoipa::path(
+    get, path = "/admin/collections/{collection}/stats", tag = "admin",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+    ),
+    responses((status = 200, body = Stats), Problems)
+)]
+async fn stats(
+    State(state): State<ApiState>,
+    caller: Caller,
+    CollectionPath(name): CollectionPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let reading = state.read_collection(&caller, only_freshness(&request)?, &name).await?;
+    let (view, collection) = (reading.view, reading.collection);
+    let stats = state.blocking(move |_| view.stats(&collection)).await?;
+    let stats = Stats { documents: stats.documents, bytes: stats.bytes, revision: reading.at.revision };
+    Ok(reading.at.mark(serialized(StatusCode::OK, &stats)?))
+}
+
+/// Drops a collection with all its documents.
+#[utoipa::path(
+    delete, path = "/admin/collections/{collection}", tag = "admin",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+    ),
+    responses((status = 204, description = "Gone"), Problems)
+)]
+async fn drop_collection(
+    State(state): State<ApiState>,
+    caller: Caller,
+    CollectionPath(name): CollectionPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Params::parse(parts.uri.query())?.finish()?;
+    let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
+    let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
+    let outcome = state.write(&caller, key, Op::DropCollection(proto::DropCollection { name })).await?;
+    let mut answer = Response::new(axum::body::Body::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    Ok(ReadAt::revision(outcome.revision).mark(answer))
+}
+
+/// Digests the whole state of this node, as it has it: compare nodes by it. Reads everything; not for every minute.
+#[utoipa::path(get, path = "/admin/digest", tag = "admin", responses((status = 200, body = StateDigest), Problems))]
+async fn digest(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    Params::parse(request.uri().query())?.finish()?;
+    let view = state.handle().local();
+    caller.confirm(&view)?;
+    let digest = state.blocking(move |_| view.digest()).await?;
+    let at = ReadAt::revision(digest.revision);
+    let digest =
+        StateDigest { applied_index: digest.applied_index, revision: digest.revision, digest: digest.digest };
+    Ok(at.mark(serialized(StatusCode::OK, &digest)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(rfc3339(1_700_000_000_120), "2023-11-14T22:13:20.120Z");
+    }
+
+    #[test]
+    fn the_shape_of_a_collection_is_checked() {
+        let read = |body: &str| serde_json::from_str::<NewCollection>(body);
+        assert!(read(r#"{"name":"a","history":{"retention_seconds":60}}"#).is_ok());
+        for bad in [r#"{"name":7}"#, "{}", "[1]", r#"{"name":"a","history":{"retention_seconds":-1}}"#] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let unknown = read(r#"{"name":"a","schemas":{}}"#).err().map(|error| shape(&error)).unwrap_or_default();
+        assert_eq!(unknown, "unknown field `schemas`, expected `name` or `history`");
+    }
+}

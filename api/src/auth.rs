@@ -1,0 +1,144 @@
+//! Who asks. Until users exist this is the service key, as `Authorization: Bearer <key>` or `apikey: <key>`.
+//!
+//! The key is looked up three times, each for its own reason: here, so that strangers cost nothing; in the view that
+//! answers a read ([`Caller::confirm`]); and at the write's place in the order of all writes (decide).
+
+use std::fmt;
+use std::sync::Arc;
+
+use aerodb_engine::view::View;
+use aerodb_proto as proto;
+use aerodb_raft::Consistency;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderMap, header};
+
+use crate::error::{Code, Problem};
+use crate::state::ApiState;
+
+/// Bytes of a key that are looked at.
+const KEY_BYTES_MAX: usize = 1_024;
+
+/// An authenticated caller.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    identity: proto::Caller,
+    secret: Arc<str>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Caller").field(&self.identity.key_id).finish()
+    }
+}
+
+impl Caller {
+    /// As commands name it.
+    pub(crate) fn identity(&self) -> proto::Caller {
+        self.identity.clone()
+    }
+
+    /// What cursors are sealed to.
+    pub(crate) fn id(&self) -> &str {
+        &self.identity.key_id
+    }
+
+    /// Refuses when the key is not valid in `view`.
+    pub(crate) fn confirm(&self, view: &View) -> Result<(), Problem> {
+        match view.api_key(&self.secret)? {
+            Some(_) => Ok(()),
+            None => Err(invalid_key()),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.ok_or_else(|| Problem::internal("a route that needs a caller stands outside of `auth::require`"))
+    }
+}
+
+/// Lets only callers with a valid key pass, and no more requests than the node takes.
+pub(crate) async fn require(State(state): State<ApiState>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let _admitted = state.admit()?;
+    let caller = authenticate(&state, request.headers()).await?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let Some(secret) = secret(headers)? else {
+        let detail = "this route needs a key: `Authorization: Bearer <key>`, or `apikey: <key>`";
+        return Err(Problem::new(Code::Unauthorized, detail));
+    };
+    let mut known = state.handle().local().api_key(secret)?;
+    if known.is_none() {
+        // This node may lag behind the key's creation: a suspicion, until a read barrier has passed.
+        let read = state.handle().read(Consistency::Linearizable, state.options().request_timeout).await?;
+        known = read.view.api_key(secret)?;
+    }
+    let identity = known.ok_or_else(invalid_key)?;
+    Ok(Caller { identity, secret: secret.into() })
+}
+
+fn invalid_key() -> Problem {
+    Problem::new(Code::Unauthorized, "the key is not, or no longer, valid")
+}
+
+/// The key that the request brings.
+fn secret(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let value = match headers.get(header::AUTHORIZATION) {
+        Some(value) => {
+            let text = value.to_str().map_err(|_| invalid_key())?;
+            let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(Problem::new(Code::Unauthorized, "the scheme of Authorization is Bearer"));
+            }
+            Some(key.trim())
+        }
+        None => match headers.get("apikey") {
+            Some(value) => Some(value.to_str().map_err(|_| invalid_key())?.trim()),
+            None => None,
+        },
+    };
+    match value {
+        Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => Err(invalid_key()),
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn check(lines: &[(&'static str, &str)]) -> Result<Option<String>, Code> {
+        let line = |&(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        let headers = HeaderMap::from_iter(lines.iter().map(line));
+        secret(&headers).map(|key| key.map(str::to_owned)).map_err(|problem| problem.code())
+    }
+
+    #[test]
+    fn keys_come_in_two_headers() {
+        assert_eq!(check(&[]), Ok(None));
+        assert_eq!(check(&[("authorization", "Bearer k1")]), Ok(Some("k1".into())));
+        assert_eq!(check(&[("authorization", "bearer  k1 ")]), Ok(Some("k1".into())));
+        assert_eq!(check(&[("apikey", "k2")]), Ok(Some("k2".into())));
+        assert_eq!(check(&[("authorization", "Bearer k1"), ("apikey", "k2")]), Ok(Some("k1".into())));
+    }
+
+    #[test]
+    fn anything_else_is_no_key() {
+        let long = format!("Bearer {}", "x".repeat(KEY_BYTES_MAX + 1));
+        for bad in ["Basic YTpi", "Bearer", "Bearer ", "", &long] {
+            assert_eq!(check(&[("authorization", bad)]), Err(Code::Unauthorized), "{bad}");
+        }
+        assert_eq!(check(&[("apikey", "")]), Err(Code::Unauthorized));
+    }
+}

@@ -1,0 +1,119 @@
+//! `GET /api/{collection}/{id}` and its history.
+
+use aerodb_engine::json::{self, Value};
+use aerodb_engine::select::Select;
+use aerodb_engine::view::Stored;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::auth::Caller;
+use crate::consistency::Freshness;
+use crate::error::{Code, Problem};
+use crate::openapi::{Document, History, Problems};
+use crate::params::Params;
+use crate::path::DocumentPath;
+use crate::precondition::{ForRead, Verdict};
+use crate::response;
+use crate::state::ApiState;
+
+/// Reads one document. Its `ETag` is its revision in quotes.
+#[utoipa::path(
+    get, path = "/api/{collection}/{id}", tag = "data",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("id" = String, Path, description = "The document's id"),
+        ("select" = Option<String>, Query, description = "Fields to show, such as `a,b.c`"),
+        ("as_of" = Option<u64>, Query, description = "Read at this revision"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+        ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
+        ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
+        ("If-None-Match" = Option<String>, Header, description = "An ETag that the client has: 304 when it still holds"),
+    ),
+    responses((status = 200, body = Document), (status = 304, description = "The client has it"), Problems)
+)]
+pub(super) async fn get(
+    State(state): State<ApiState>,
+    caller: Caller,
+    path: DocumentPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut params = Params::parse(request.uri().query())?;
+    let freshness = Freshness::take(&mut params, request.headers())?;
+    let select = params.take("select").map(|text| Select::parse(&text)).transpose()?;
+    params.finish()?;
+    let conditions = ForRead::parse(request.headers())?;
+
+    let reading = state.read_collection(&caller, freshness, &path.collection).await?;
+    let (view, collection) = (&reading.view, &reading.collection);
+    let found = match freshness.as_of {
+        Some(revision) => view.get_at(collection, &path.id, revision),
+        None => view.get(collection, &path.id),
+    };
+    let Some(stored) = found? else {
+        return Err(not_found(&path).at_revision(reading.at.revision));
+    };
+    let answer = match conditions.judge(stored.revision) {
+        Verdict::Send => {
+            let body = selected(&stored, select.as_ref(), state.limits().json_depth_max)?;
+            response::document(StatusCode::OK, stored.revision, body)
+        }
+        Verdict::NotModified => response::not_modified(stored.revision),
+        Verdict::Failed => {
+            let detail = format!("the document is at revision {}", stored.revision);
+            return Err(Problem::new(Code::PreconditionFailed, detail).at_revision(reading.at.revision));
+        }
+    };
+    Ok(reading.at.mark(answer))
+}
+
+fn selected(stored: &Stored, select: Option<&Select>, depth_max: usize) -> Result<Bytes, Problem> {
+    let Some(select) = select else { return Ok(stored.body.clone()) };
+    let value: Value = json::parse(&stored.body, &json::Limits { depth_max }).map_err(Problem::internal)?;
+    Ok(select.apply(&value).to_bytes().into())
+}
+
+fn not_found(path: &DocumentPath) -> Problem {
+    let detail = format!("there is no document {:?} in {:?}", path.id, path.collection);
+    Problem::new(Code::NotFound, detail).with("document_id", path.id.as_str())
+}
+
+/// All versions of a document that are kept, oldest first, each with the revisions in which it held: `from` up to, not
+/// including, `to`.
+#[utoipa::path(
+    get, path = "/api/{collection}/{id}/_history", tag = "data",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("id" = String, Path, description = "The document's id"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+        ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
+    ),
+    responses((status = 200, body = History), Problems)
+)]
+pub(super) async fn history(
+    State(state): State<ApiState>,
+    caller: Caller,
+    path: DocumentPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut params = Params::parse(request.uri().query())?;
+    let mode = crate::consistency::Mode::take(&mut params, request.headers())?;
+    params.finish()?;
+    let reading = state.read_collection(&caller, Freshness { mode, as_of: None }, &path.collection).await?;
+    let (view, collection, id) = (reading.view.clone(), reading.collection.clone(), path.id.clone());
+    let versions = state.blocking(move |_| view.history(&collection, &id)).await?;
+    if versions.is_empty() {
+        return Err(not_found(&path).at_revision(reading.at.revision));
+    }
+    let items: Vec<Vec<u8>> = versions
+        .iter()
+        .map(|version| {
+            let to = version.to.map_or_else(|| "null".to_owned(), |to| to.to_string());
+            let head = format!(r#"{{"from":{},"to":{to},"document":"#, version.from);
+            [head.as_bytes(), &version.body, b"}"].concat()
+        })
+        .collect();
+    let body = response::page(&items, None, None, reading.at.revision);
+    Ok(reading.at.mark(response::json(StatusCode::OK, body)))
+}

@@ -1,0 +1,258 @@
+//! The change feed as it is sent: page after page, at most one in memory, never a part of a revision.
+
+use std::sync::Arc;
+
+use aerodb_engine::view::{Change, ChangeKind, View};
+use aerodb_proto as proto;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, sleep, timeout_at};
+
+use crate::auth::Caller;
+use crate::error::{Code, Problem};
+use crate::events::{KEEP_ALIVE, event};
+use crate::negotiate::Form;
+use crate::state::ApiState;
+
+/// After a change a feed waits so long for more: it then reads them together, and a busy node is not asked for each.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// When a feed ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Once it has sent so many changes, or all that there are.
+    Count(usize),
+    /// Once it has sent what there was when it began.
+    Now,
+    /// When the client goes, the collection is dropped, or the node stops.
+    Stopped,
+}
+
+/// A change feed on its way to a client.
+pub(super) struct Feed {
+    state: ApiState,
+    caller: Caller,
+    collection: Arc<proto::Collection>,
+    form: Form,
+    until: Until,
+    /// Everything up to this revision was sent.
+    since: u64,
+    /// The last revision that the client was told it has everything of.
+    bookmark: Option<u64>,
+    /// Changes above this are not for this feed.
+    end: u64,
+    changed: watch::Receiver<u64>,
+    /// When the last part was sent.
+    spoke: Instant,
+    doing: Doing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Reading,
+    /// Everything was sent; the next change wakes it.
+    Waiting,
+    Ended,
+}
+
+impl Feed {
+    pub(super) fn new(
+        state: ApiState,
+        caller: Caller,
+        collection: Arc<proto::Collection>,
+        form: Form,
+        since: u64,
+        until: Until,
+    ) -> Self {
+        let changed = state.changed();
+        Self { state, caller, collection, form, until, since, bookmark: None, spoke: Instant::now(), end: u64::MAX, changed, doing: Doing::Reading }
+    }
+
+    /// The first part, from `view`.
+    pub(super) async fn begin(&mut self, view: Arc<View>) -> Result<Bytes, Problem> {
+        if self.until != Until::Stopped {
+            self.end = view.revision();
+        }
+        Ok(self.read(view).await?.into())
+    }
+
+    /// The next part; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        let part = self.part().await?;
+        self.spoke = Instant::now();
+        Some(part.into())
+    }
+
+    async fn part(&mut self) -> Option<String> {
+        loop {
+            match self.doing {
+                Doing::Ended => return None,
+                Doing::Reading => {}
+                Doing::Waiting => {
+                    if let Some(part) = self.wait().await {
+                        return Some(part);
+                    }
+                }
+            }
+            // Not the view of the part before: a slow client must not hold back what the storage can free.
+            let view = self.state.handle().local();
+            match self.read(view).await {
+                // A change elsewhere: nothing to say.
+                Ok(part) if part.is_empty() => {}
+                Ok(part) => return Some(part),
+                Err(problem) => return Some(self.fail(&problem)),
+            }
+        }
+    }
+
+    /// Waits for something to read; a part to send meanwhile, if the feed was silent for long or is about to end.
+    async fn wait(&mut self) -> Option<String> {
+        let silent_until = self.spoke + self.state.options().keep_alive;
+        let shutdown = self.state.shutdown().clone();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {
+                self.doing = Doing::Ended;
+                Some(self.bookmark(self.since, false))
+            }
+            changed = timeout_at(silent_until, self.changed.changed()) => match changed {
+                Ok(Ok(())) => {
+                    sleep(GATHER).await;
+                    self.doing = Doing::Reading;
+                    None
+                }
+                Ok(Err(_)) => Some(self.fail(&Problem::new(Code::ShuttingDown, "the node is stopping"))),
+                Err(_) if self.bookmark == Some(self.since) && self.form == Form::EventStream => Some(KEEP_ALIVE.to_owned()),
+                Err(_) => Some(self.bookmark(self.since, false)),
+            },
+        }
+    }
+
+    /// Reads on in `view`: a page of changes, and a bookmark where there are no more for now.
+    async fn read(&mut self, view: Arc<View>) -> Result<String, Problem> {
+        self.caller.confirm(&view)?;
+        let same = view.collection(&self.collection.name).is_some_and(|found| found.id == self.collection.id);
+        if !same {
+            return Err(Problem::collection_not_found(&self.collection.name));
+        }
+        let page = match self.until {
+            Until::Count(count) => count,
+            Until::Now | Until::Stopped => self.state.limits().changes_page_max,
+        };
+        let reached = view.revision().min(self.end);
+        let (collection, since) = (self.collection.clone(), self.since);
+        let mut changes = self.state.blocking(move |_| view.changes(&collection, since, page)).await?;
+        let full = changes.len() >= page;
+        changes.retain(|change| change.revision <= self.end);
+        let last = changes.last().map(|change| change.revision);
+        let more = full && last.is_some_and(|last| last < reached);
+        self.since = if more { last.unwrap_or(self.since) } else { reached.max(self.since) };
+        let mut out = render(self.form, &changes);
+        // One page was asked for: it ends here, whether there is more or not.
+        let ended = matches!(self.until, Until::Count(_)) || (self.until == Until::Now && !more);
+        self.doing = match (ended, more) {
+            (true, _) => Doing::Ended,
+            (false, true) => Doing::Reading,
+            (false, false) => Doing::Waiting,
+        };
+        if ended || (!more && (!changes.is_empty() || self.bookmark.is_none())) {
+            out.push_str(&self.bookmark(self.since, more));
+        }
+        Ok(out)
+    }
+
+    fn fail(&mut self, problem: &Problem) -> String {
+        self.doing = Doing::Ended;
+        if let Some(cause) = problem.cause() {
+            tracing::warn!(code = problem.code().name(), cause, "a change feed ended");
+        }
+        let mut data = problem.to_json(None);
+        data["type"] = "error".into();
+        frame(self.form, "error", None, &data.to_string())
+    }
+
+    fn bookmark(&mut self, revision: u64, more: bool) -> String {
+        self.bookmark = Some(revision);
+        let data = format!(r#"{{"type":"bookmark","revision":{revision},"more":{more}}}"#);
+        frame(self.form, "bookmark", Some(revision), &data)
+    }
+}
+
+/// The changes as text. The last one of a revision names it as the event's id: a client that reconnects from there has
+/// all of that revision, and one that was cut off in the middle of it gets it again as a whole.
+fn render(form: Form, changes: &[Change]) -> String {
+    let mut out = String::new();
+    for (position, change) in changes.iter().enumerate() {
+        let complete = changes.get(position + 1).is_none_or(|next| next.revision != change.revision);
+        out.push_str(&frame(form, "change", complete.then_some(change.revision), &line(change)));
+    }
+    out
+}
+
+fn frame(form: Form, name: &str, id: Option<u64>, data: &str) -> String {
+    let mut out = String::with_capacity(data.len() + 48);
+    match form {
+        Form::EventStream => event(&mut out, name, id, data),
+        _ => {
+            out.push_str(data);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn line(change: &Change) -> String {
+    let kind = match change.kind {
+        ChangeKind::Insert => "insert",
+        ChangeKind::Update => "update",
+        ChangeKind::Delete => "delete",
+    };
+    // Stored documents are canonical JSON: UTF-8, and without line breaks.
+    let image = |body: &Option<Bytes>| body.as_ref().map_or("null".into(), |body| String::from_utf8_lossy(body).into_owned());
+    format!(
+        r#"{{"revision":{},"position":{},"type":"{kind}","id":{},"document":{},"previous":{}}}"#,
+        change.revision,
+        change.position,
+        serde_json::Value::from(change.id.as_str()),
+        image(&change.after),
+        image(&change.before),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(revision: u64, position: u32, kind: ChangeKind, images: (Option<&str>, Option<&str>)) -> Change {
+        let bytes = |text: Option<&str>| text.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        Change { revision, position, kind, id: "a\"b".into(), after: bytes(images.0), before: bytes(images.1) }
+    }
+
+    #[test]
+    fn a_change_is_a_line() {
+        let changes = [
+            change(7, 0, ChangeKind::Insert, (Some(r#"{"n":1}"#), None)),
+            change(9, 0, ChangeKind::Delete, (None, Some(r#"{"n":1}"#))),
+        ];
+        let expected = concat!(
+            r#"{"revision":7,"position":0,"type":"insert","id":"a\"b","document":{"n":1},"previous":null}"#,
+            "\n",
+            r#"{"revision":9,"position":0,"type":"delete","id":"a\"b","document":null,"previous":{"n":1}}"#,
+            "\n",
+        );
+        assert_eq!(render(Form::NdJson, &changes), expected);
+    }
+
+    #[test]
+    fn only_the_end_of_a_revision_can_be_resumed_from() {
+        let both = (Some("{}"), Some("{}"));
+        let changes = [
+            change(7, 0, ChangeKind::Update, both),
+            change(7, 1, ChangeKind::Update, both),
+            change(8, 0, ChangeKind::Update, both),
+        ];
+        let text = render(Form::EventStream, &changes);
+        let ids: Vec<_> = text.split_terminator("\n\n").map(|event| event.lines().find(|line| line.starts_with("id:"))).collect();
+        assert_eq!(ids, [None, Some("id: 7"), Some("id: 8")]);
+    }
+}

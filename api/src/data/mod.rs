@@ -1,0 +1,39 @@
+//! `/api`: documents. What is read comes from one `View`; what is written is decided by the cluster.
+
+mod changes;
+mod csv;
+mod document;
+mod export;
+mod feed;
+mod insert_stream;
+mod list;
+mod query;
+mod write;
+
+use axum::Router;
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{Code, Problem};
+use crate::state::ApiState;
+
+/// The routes of `/api`.
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    let query_as_id = get(document::get).put(write::put).patch(write::patch).delete(write::delete);
+    let empty_id = Router::new().route("/api/{collection}/", axum::routing::any(empty_id));
+    OpenApiRouter::new()
+        .routes(routes!(list::list, write::insert))
+        .routes(routes!(document::get, write::put, write::patch, write::delete))
+        .routes(routes!(document::history))
+        .routes(routes!(changes::changes))
+        .routes(routes!(list::query))
+        // `query` is a document's id like any other: only POST means something else.
+        .route("/api/{collection}/query", query_as_id)
+        .merge(OpenApiRouter::from(empty_id))
+}
+
+/// `/api/c/` names a document without an id.
+async fn empty_id() -> Problem {
+    Problem::new(Code::InvalidId, "an id has at least one byte").with_mistake("/id", "it is empty")
+}

@@ -1,0 +1,269 @@
+//! Insert, replace, patch, delete. The node that took the request parses and checks the body; the leader decides.
+
+use aerodb_engine::prepare;
+use aerodb_proto as proto;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+use proto::command::Op;
+use proto::outcome;
+use uuid::Uuid;
+
+use super::insert_stream;
+use crate::auth::Caller;
+use crate::body::{self, Whole};
+use crate::error::{Code, Problem};
+use crate::idempotency;
+use crate::negotiate::{BodyForm, body_form};
+use crate::openapi::{Document, Inserted, Problems};
+use crate::params::Params;
+use crate::path::{CollectionPath, DocumentPath};
+use crate::precondition;
+use crate::response::{self, ReadAt};
+use crate::state::ApiState;
+
+/// How much longer than what is stored a body may be: blanks, escapes and system fields are not stored.
+const BODY_SLACK: usize = 2;
+
+/// Inserts one document, an array of documents (all or none), or NDJSON (each line for itself, with a report per line;
+/// read the report while sending, for the report is not kept without bound).
+///
+/// Documents without an `id` get one.
+#[utoipa::path(
+    post, path = "/api/{collection}", tag = "data",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+    ),
+    request_body(content((Document = "application/json"), (String = "application/x-ndjson"))),
+    responses(
+        (status = 201, body = Inserted, description = "The document, or `{\"items\":[..]}` for an array"),
+        (status = 200, content_type = "application/x-ndjson", body = String, description = "For NDJSON: a report per line, then a summary"),
+        Problems
+    )
+)]
+pub(super) async fn insert(
+    State(state): State<ApiState>,
+    caller: Caller,
+    CollectionPath(collection): CollectionPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Params::parse(parts.uri.query())?.finish()?;
+    if parts.headers.contains_key(header::IF_MATCH) {
+        return Err(Problem::header("If-Match", "an insert makes new documents: there is nothing to match"));
+    }
+    // `If-None-Match: *` is what an insert does anyway.
+    precondition::for_write(&parts.headers)?;
+    if body_form(&parts.headers)? == BodyForm::NdJson {
+        return insert_stream::insert(state, caller, collection, &parts, body);
+    }
+    let body = body::whole(&state, &parts.headers, body, state.limits().command_bytes_max).await?;
+    let inserts = prepare::insert(&body.bytes, &mut new_id, state.limits())?;
+    let op = Op::Insert(proto::InsertDocuments { collection, documents: inserts.documents, many: inserts.many });
+    let outcome = submit(&state, &caller, &parts, &body, op).await?;
+    documents_answer(&state, &caller, StatusCode::CREATED, outcome).await
+}
+
+/// An id for a document that brings none.
+pub(super) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// Replaces a document, or creates it.
+#[utoipa::path(
+    put, path = "/api/{collection}/{id}", tag = "data",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("id" = String, Path, description = "The document's id"),
+        ("If-Match" = Option<String>, Header, description = "Only if the document is at this ETag, or `*`: only if it exists"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if it does not exist"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+    ),
+    request_body = Document,
+    responses((status = 200, body = Document, description = "Replaced"), (status = 201, body = Document, description = "Created"), Problems)
+)]
+pub(super) async fn put(
+    State(state): State<ApiState>,
+    caller: Caller,
+    path: DocumentPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = one(&state, request).await?;
+    let document = prepare::put(&path.id, &body.bytes, state.limits())?;
+    let preconditions = precondition::for_write(&parts.headers)?;
+    let op = Op::Put(proto::PutDocument { collection: path.collection, document: Some(document), preconditions });
+    let outcome = submit(&state, &caller, &parts, &body, op).await?;
+    documents_answer(&state, &caller, StatusCode::OK, outcome).await
+}
+
+/// Changes a document by a JSON Merge Patch (RFC 7396).
+#[utoipa::path(
+    patch, path = "/api/{collection}/{id}", tag = "data",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("id" = String, Path, description = "The document's id"),
+        ("If-Match" = Option<String>, Header, description = "Only if the document is at this ETag"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+    ),
+    request_body(content((Document = "application/merge-patch+json"), (Document = "application/json"))),
+    responses((status = 200, body = Document), Problems)
+)]
+pub(super) async fn patch(
+    State(state): State<ApiState>,
+    caller: Caller,
+    path: DocumentPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = one(&state, request).await?;
+    let merge_patch = prepare::merge_patch(&path.id, &body.bytes, state.limits())?;
+    let preconditions = precondition::for_write(&parts.headers)?;
+    let op = Op::Patch(proto::PatchDocument { collection: path.collection, id: path.id, merge_patch, preconditions });
+    let outcome = submit(&state, &caller, &parts, &body, op).await?;
+    documents_answer(&state, &caller, StatusCode::OK, outcome).await
+}
+
+/// Deletes a document.
+#[utoipa::path(
+    delete, path = "/api/{collection}/{id}", tag = "data",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("id" = String, Path, description = "The document's id"),
+        ("If-Match" = Option<String>, Header, description = "Only if the document is at this ETag"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+    ),
+    responses((status = 204, description = "Gone; `Aerodb-Revision` says since when"), Problems)
+)]
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    caller: Caller,
+    path: DocumentPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Params::parse(parts.uri.query())?.finish()?;
+    let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
+    let preconditions = precondition::for_write(&parts.headers)?;
+    let op = Op::Delete(proto::DeleteDocument { collection: path.collection, id: path.id, preconditions });
+    let outcome = submit(&state, &caller, &parts, &body, op).await?;
+    match outcome.result {
+        Some(outcome::Result::Deleted(_)) => {
+            let mut answer = Response::new(axum::body::Body::empty());
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+            Ok(ReadAt::revision(outcome.revision).mark(answer))
+        }
+        other => Err(unexpected(other.as_ref())),
+    }
+}
+
+/// The body of a request that writes one document.
+async fn one(state: &ApiState, request: Request) -> Result<(Parts, Whole), Problem> {
+    let (parts, body) = request.into_parts();
+    Params::parse(parts.uri.query())?.finish()?;
+    if body_form(&parts.headers)? != BodyForm::Json {
+        return Err(Problem::new(Code::UnsupportedMediaType, "one document is application/json"));
+    }
+    let bytes_max = (BODY_SLACK * state.limits().document_bytes_max).min(state.limits().command_bytes_max);
+    let body = body::whole(state, &parts.headers, body, bytes_max).await?;
+    Ok((parts, body))
+}
+
+async fn submit(
+    state: &ApiState,
+    caller: &Caller,
+    parts: &Parts,
+    body: &Whole,
+    op: Op,
+) -> Result<proto::Outcome, Problem> {
+    let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
+    state.write(caller, key, op).await
+}
+
+/// Documents as they were written: one with its entity tag, or an array.
+async fn documents_answer(
+    state: &ApiState,
+    caller: &Caller,
+    status: StatusCode,
+    outcome: proto::Outcome,
+) -> Result<Response, Problem> {
+    let Some(outcome::Result::Documents(documents)) = outcome.result else {
+        return Err(unexpected(outcome.result.as_ref()));
+    };
+    let bodies = bodies(state, caller, &documents).await;
+    let answer = match (documents.many, &documents.documents[..], &bodies[..]) {
+        (true, _, _) => {
+            let mut answer = response::json(status, response::items(&bodies));
+            answer.headers_mut().insert(header::ETAG, precondition::etag(outcome.revision));
+            answer
+        }
+        (false, [document], [body]) => {
+            let status = if documents.created { StatusCode::CREATED } else { status };
+            let mut answer = response::document(status, document.revision, body.clone());
+            if documents.created {
+                mark_location(&mut answer, &documents.collection, &document.id);
+            }
+            answer
+        }
+        _ => return Err(Problem::internal("a write of one document came back with another number of them")),
+    };
+    Ok(ReadAt::revision(outcome.revision).mark(answer))
+}
+
+fn mark_location(answer: &mut Response, collection: &str, id: &str) {
+    let location = format!("/api/{collection}/{}", encode(id));
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+}
+
+/// Percent-encodes all but unreserved characters.
+fn encode(segment: &str) -> String {
+    use std::fmt::Write;
+    segment.bytes().fold(String::with_capacity(segment.len()), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => write!(out, "%{byte:02X}").unwrap_or_default(),
+        }
+        out
+    })
+}
+
+/// The documents that a write answers with. The answer to a repeated request carries none: they are read again as they
+/// were, and where that is no longer kept, what is left is their id and revision.
+async fn bodies(state: &ApiState, caller: &Caller, documents: &proto::Documents) -> Vec<Bytes> {
+    if documents.documents.iter().all(|document| !document.body.is_empty()) {
+        return documents.documents.iter().map(|document| document.body.clone()).collect();
+    }
+    let newest = documents.documents.iter().map(|document| document.revision).max().unwrap_or(0);
+    let read = state.read(caller, aerodb_raft::Consistency::AtLeast { revision: newest }).await;
+    let found = read.ok().and_then(|(view, _)| {
+        let collection = view.collection(&documents.collection).filter(|found| found.id == documents.collection_id)?;
+        Some((view, collection))
+    });
+    let again = |document: &proto::DocumentRef| {
+        let (view, collection) = found.as_ref()?;
+        view.get_at(collection, &document.id, document.revision).ok().flatten().map(|stored| stored.body)
+    };
+    documents.documents.iter().map(|document| again(document).unwrap_or_else(|| bare(document))).collect()
+}
+
+fn bare(document: &proto::DocumentRef) -> Bytes {
+    serde_json::json!({"id": document.id, "_revision": document.revision}).to_string().into()
+}
+
+pub(super) fn unexpected(result: Option<&outcome::Result>) -> Problem {
+    Problem::internal(format!("the cluster answered a write with {result:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_encoded() {
+        assert_eq!(encode("a-b_c.1~"), "a-b_c.1~");
+        assert_eq!(encode("a/b ä?"), "a%2Fb%20%C3%A4%3F");
+    }
+}

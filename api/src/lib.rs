@@ -1,0 +1,43 @@
+//! Everything that a client reaches over HTTP: data, collections, the cluster, health and metrics.
+//!
+//! A request passes through [`router`] in this order: a request id and a log line (`context`), CORS, compression, a
+//! guard against panics, then the caller's key and the bounds on what is in flight (`auth`), then its handler. A
+//! handler parses, asks `aerodb_raft` to write or to read, and renders; it decides nothing about data. Whatever goes
+//! wrong becomes a [`Problem`] with a [`Code`] of the published list.
+//!
+//! The only crate that names axum (A10). Nothing here reads or writes storage but through a `View` or the log.
+
+// This crate stands outside of what replicas decide: request ids, durations and ids of new documents are drawn here.
+#![allow(clippy::disallowed_methods)]
+
+mod admin;
+mod auth;
+mod body;
+mod cluster;
+mod consistency;
+mod context;
+mod convert;
+mod data;
+mod error;
+mod events;
+mod health;
+mod idempotency;
+mod metrics;
+mod negotiate;
+mod openapi;
+mod options;
+mod params;
+mod path;
+mod precondition;
+mod request_id;
+mod response;
+mod router;
+mod serve;
+mod state;
+
+pub use error::{Code, Problem};
+pub use openapi::openapi;
+pub use options::ApiOptions;
+pub use router::router;
+pub use serve::serve;
+pub use state::ApiState;

@@ -1,0 +1,124 @@
+//! The API's own metrics, and `/metrics`, which shows those of every crate.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{Method, StatusCode};
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntGauge, Registry, TextEncoder};
+
+use crate::error::Problem;
+use crate::response::typed;
+use crate::state::ApiState;
+
+/// Seconds: from an answer out of memory to a request that waited through an election.
+const BUCKETS: [f64; 15] =
+    [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// What is measured of requests. Labels are bounded: templates of routes, known methods, classes of status.
+pub(crate) struct HttpMetrics {
+    duration: HistogramVec,
+    in_flight: IntGauge,
+    streams: IntGauge,
+}
+
+/// Counts one more for as long as it lives.
+pub(crate) struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl HttpMetrics {
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let help = "Time from a request's headers to its answer's headers, in seconds.";
+        let options = HistogramOpts::new("aerodb_http_request_duration_seconds", help).buckets(BUCKETS.to_vec());
+        let duration = HistogramVec::new(options, &["route", "method", "status_class"])?;
+        let in_flight = IntGauge::new("aerodb_http_requests_in_flight", "Requests that are being answered now.")?;
+        let streams = IntGauge::new("aerodb_http_streams_open", "Change feeds and event streams that are open now.")?;
+        registry.register(Box::new(duration.clone()))?;
+        registry.register(Box::new(in_flight.clone()))?;
+        registry.register(Box::new(streams.clone()))?;
+        Ok(Self { duration, in_flight, streams })
+    }
+
+    pub(crate) fn in_flight(&self) -> Counted {
+        Counted::new(&self.in_flight)
+    }
+
+    pub(crate) fn stream(&self) -> Counted {
+        Counted::new(&self.streams)
+    }
+
+    pub(crate) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
+        let labels = [route, method_label(method), class_label(status)];
+        self.duration.with_label_values(&labels).observe(took.as_secs_f64());
+    }
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn class_label(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// The metrics of this node, in the text format of Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", security(()),
+    responses((status = 200, description = "Prometheus text format", content_type = "text/plain", body = String))
+)]
+pub(crate) async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
+    // Collectors may ask the storage for its figures, which blocks.
+    let registry = state.registry().clone();
+    let text = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).map(|()| text)
+    });
+    let text = text.await.map_err(Problem::internal)?.map_err(Problem::internal)?;
+    Ok(typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_bounded() {
+        let registry = Registry::new();
+        let metrics = HttpMetrics::new(&registry).unwrap();
+        let odd = Method::from_bytes(b"BREW").unwrap();
+        metrics.observe("/api/{collection}", &odd, StatusCode::NOT_FOUND, Duration::from_millis(1));
+        let counted = metrics.in_flight();
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(text.contains(r#"_count{method="other",route="/api/{collection}",status_class="4xx"} 1"#), "{text}");
+        assert!(text.contains("aerodb_http_requests_in_flight 1"));
+        drop(counted);
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+}

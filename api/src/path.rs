@@ -1,0 +1,71 @@
+//! What the path of a request names.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+
+use crate::error::{Code, Problem};
+
+/// `{collection}` of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct CollectionPath(pub(crate) String);
+
+/// `{collection}` and `{id}` of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct DocumentPath {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+}
+
+/// `{node}` of a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodePath(pub(crate) u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for CollectionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = params(parts, state).await?;
+        let name = segment(&params, "collection").unwrap_or_default();
+        // A name that no collection can have, a system collection's among them, is one that is not there.
+        match aerodb_engine::prepare::check_collection_name(&name) {
+            Ok(()) => Ok(Self(name)),
+            Err(_) => Err(Problem::collection_not_found(&name)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DocumentPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let CollectionPath(collection) = CollectionPath::from_request_parts(parts, state).await?;
+        let params = params(parts, state).await?;
+        // A route such as `/api/{collection}/query` is also the document of that id.
+        let id = segment(&params, "id").unwrap_or_else(|| last_segment(parts.uri.path()));
+        aerodb_engine::prepare::check_id(&id)?;
+        Ok(Self { collection, id })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NodePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(&params(parts, state).await?, "node").unwrap_or_default();
+        let number = crate::params::number(&text, 1, u64::MAX);
+        number.map(Self).map_err(|message| Problem::parameter("node", message))
+    }
+}
+
+async fn params<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, Problem> {
+    let params = RawPathParams::from_request_parts(parts, state).await;
+    params.map_err(|_| Problem::new(Code::InvalidUtf8, "the path is not UTF-8 once it is decoded"))
+}
+
+fn segment(params: &RawPathParams, name: &str) -> Option<String> {
+    params.iter().find(|(given, _)| *given == name).map(|(_, value)| value.to_owned())
+}
+
+fn last_segment(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or_default().to_owned()
+}

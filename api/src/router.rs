@@ -1,0 +1,127 @@
+//! All routes, and what stands around them.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::response::IntoResponse;
+use axum::{Extension, Router, middleware};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use tower::ServiceBuilder;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{Code, Problem};
+use crate::openapi::{Rendered, base};
+use crate::response::Unbuffered;
+use crate::state::ApiState;
+use crate::{admin, auth, cluster, context, data, health, metrics, openapi, request_id, response};
+
+/// Answers smaller than this are not worth compressing.
+const COMPRESSED_BYTES_MIN: u16 = 1_024;
+/// How long a browser may remember what CORS allows.
+const CORS_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// The whole API.
+pub fn router(state: ApiState) -> Router {
+    let (closed, open) = (closed(), open());
+    let (closed, described) = OpenApiRouter::with_openapi(base(&state.options().version)).merge(closed).split_for_parts();
+    let (open, open_described) = open.split_for_parts();
+    let document = described.merge_from(open_described);
+    let rendered = Rendered(document.to_json().unwrap_or_default().into());
+    let around = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(state.clone(), context::wrap))
+        .layer(cors(&state.options().cors_origins))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN)).and(may_be_held_back)),
+        )
+        .layer(CatchPanicLayer::custom(panicked));
+    closed
+        .route_layer(middleware::from_fn_with_state(state.clone(), auth::require))
+        .merge(open.layer(Extension(rendered)))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(around)
+        .with_state(state)
+}
+
+/// The description of all routes.
+pub(crate) fn describe(version: &str) -> OpenApi {
+    OpenApiRouter::with_openapi(base(version)).merge(closed()).merge(open()).into_openapi()
+}
+
+/// The routes that need a key.
+fn closed() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().merge(data::routes()).merge(admin::routes()).merge(cluster::routes())
+}
+
+/// The routes that do not.
+fn open() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::startup))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(openapi::show))
+}
+
+async fn no_route() -> Problem {
+    Problem::new(Code::RouteNotFound, "the path names nothing here: see /openapi.json")
+}
+
+async fn no_method(method: Method) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("the path does not take {method}: `Allow` says what it takes"))
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    Problem::internal(format!("a handler panicked: {}", text.unwrap_or_default())).into_response()
+}
+
+/// Whether an answer may wait in a compressor until there is more of it.
+fn may_be_held_back(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<Unbuffered>().is_none()
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let known: Arc<[HeaderValue]> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let all = origins.iter().any(|origin| origin == "*");
+    let allowed = AllowOrigin::predicate(move |origin, _| all || known.contains(origin));
+    let name = HeaderName::from_static;
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::ACCEPT,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            name("apikey"),
+            name("idempotency-key"),
+            name("aerodb-min-revision"),
+            name("last-event-id"),
+            name("traceparent"),
+            name("tracestate"),
+            request_id::HEADER,
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            response::REVISION,
+            response::NODE,
+            response::AGE_MS,
+            response::NEXT_CURSOR,
+            response::COUNT,
+            request_id::HEADER,
+        ])
+        .max_age(CORS_AGE_MAX)
+}

@@ -1,0 +1,133 @@
+//! Connections: HTTP/1.1 and HTTP/2 on one port, bounded in number, time and size of headers, and drained at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Connections at once; further ones wait in the operating system's queue.
+const CONNECTIONS_MAX: usize = 16_384;
+/// How long a new connection may take until its first request is there.
+const FIRST_REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long a connection may be idle, or take for a later request's headers. Longer than the pools of usual clients
+/// and proxies keep connections, so that they close first and no request meets a closing connection.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(120);
+/// Bytes of a request's headers.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection.
+const HTTP2_STREAMS_MAX: u32 = 256;
+/// How often an HTTP/2 connection is asked whether it is still there.
+const HTTP2_PING: Duration = Duration::from_secs(30);
+/// What is waited after an error that is not about one connection, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener` until `shutdown` is cancelled; then takes no new connections, lets requests under way
+/// finish for at most `drain`, and closes the rest.
+///
+/// # Errors
+/// Never for a connection's sake; at present never at all.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, drain: Duration) -> io::Result<()> {
+    let server = Arc::new(builder());
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    let cut_off = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let (server, router, watcher, cut_off) = (server.clone(), router.clone(), graceful.watcher(), cut_off.clone());
+        connections.spawn(async move {
+            let _place = place;
+            tokio::select! {
+                () = connection(&server, stream, router, watcher) => {}
+                () = cut_off.cancelled() => {}
+            }
+        });
+    }
+    drop(listener);
+    connections.close();
+    if timeout(drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "some requests did not finish in time and are cut off");
+    }
+    cut_off.cancel();
+    connections.wait().await;
+    Ok(())
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME_MAX).max_buf_size(HEADER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING);
+    builder
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are written at once; waiting for more would only add latency.
+            let _ = stream.set_nodelay(true);
+            Some((stream, place))
+        }
+        Err(error) => {
+            let ours = !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
+            if ours {
+                tracing::warn!(%error, "no connection could be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+            None
+        }
+    }
+}
+
+async fn connection(
+    server: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let seen = Arc::new(AtomicBool::new(false));
+    let service = {
+        let seen = seen.clone();
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            seen.store(true, Ordering::Relaxed);
+            let answering = router.clone().oneshot(request.map(axum::body::Body::new));
+            async move { Ok::<_, Infallible>(answering.await.unwrap_or_else(|never| match never {})) }
+        })
+    };
+    let serving = watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
+    let mut serving = std::pin::pin!(serving);
+    // Whatever is sent byte by byte before the first request, in whichever protocol, ends here.
+    let ended = match timeout(FIRST_REQUEST_TIME_MAX, serving.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) if seen.load(Ordering::Relaxed) => serving.await,
+        Err(_) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
+}

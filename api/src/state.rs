@@ -1,0 +1,200 @@
+//! What every handler shares, and the few ways in which handlers reach the cluster.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aerodb_engine::Limits;
+use aerodb_engine::view::{ReadError, View};
+use aerodb_proto as proto;
+use aerodb_raft::{Consistency, Handle};
+use proto::command::Op;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Caller;
+use crate::consistency::Freshness;
+use crate::convert::refused;
+use crate::error::{Code, Problem};
+use crate::metrics::HttpMetrics;
+use crate::options::ApiOptions;
+use crate::response::ReadAt;
+
+/// Everything that the API works with. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+struct Shared {
+    handle: Handle,
+    limits: Limits,
+    registry: prometheus::Registry,
+    metrics: HttpMetrics,
+    options: ApiOptions,
+    shutdown: CancellationToken,
+    /// The revision applied on this node.
+    revision: watch::Receiver<u64>,
+    requests: Arc<Semaphore>,
+    body_kib: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+/// A collection as one view has it.
+pub(crate) struct Reading {
+    pub(crate) view: Arc<View>,
+    pub(crate) collection: Arc<proto::Collection>,
+    pub(crate) at: ReadAt,
+}
+
+impl ApiState {
+    /// An API on top of `handle`; its metrics go to `registry`. Streams end when `shutdown` is cancelled.
+    ///
+    /// # Errors
+    /// When the registry has metrics of these names already.
+    pub fn new(
+        handle: Handle,
+        limits: Limits,
+        registry: prometheus::Registry,
+        options: ApiOptions,
+        shutdown: CancellationToken,
+    ) -> Result<Self, prometheus::Error> {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        Ok(Self(Arc::new(Shared {
+            metrics: HttpMetrics::new(&registry)?,
+            revision: handle.changed(),
+            requests: semaphore(options.requests_in_flight_max),
+            body_kib: semaphore(options.body_bytes_in_flight_max.div_ceil(1024)),
+            queries: semaphore(options.queries_running_max),
+            streams: semaphore(options.streams_open_max),
+            handle,
+            limits,
+            registry,
+            options,
+            shutdown,
+        })))
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn options(&self) -> &ApiOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn metrics(&self) -> &HttpMetrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn registry(&self) -> &prometheus::Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.0.shutdown
+    }
+
+    /// The revision that this node has applied.
+    pub(crate) fn revision(&self) -> u64 {
+        *self.0.revision.borrow()
+    }
+
+    /// Wakes whenever this node has applied a revision.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.0.handle.changed()
+    }
+
+    /// A place among the requests under way.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = self.0.requests.clone().try_acquire_owned();
+        permit.map_err(|_| Problem::new(Code::Overloaded, "this node has as many requests under way as it takes"))
+    }
+
+    /// Room for a body of `bytes`.
+    pub(crate) fn admit_body(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let permit = self.0.body_kib.clone().try_acquire_many_owned(kib);
+        permit.map_err(|_| Problem::new(Code::Overloaded, "this node holds as many request bodies as it takes"))
+    }
+
+    /// A place among the open streams.
+    pub(crate) fn admit_stream(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = self.0.streams.clone().try_acquire_owned();
+        permit.map_err(|_| Problem::new(Code::Overloaded, "this node has as many streams open as it takes"))
+    }
+
+    /// Runs `work`, which reads more than a document or two, where it may block. `work` is handed a question to ask now
+    /// and then: whether it should give up, because its time is over or nobody waits for it any more.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = tokio::time::timeout(self.0.options.request_timeout, self.0.queries.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = turn else {
+            return Err(Problem::new(Code::Overloaded, "too many queries are running on this node"));
+        };
+        let deadline = Instant::now() + Duration::from_millis(self.0.limits.query_ms_max);
+        let abandoned = CancellationToken::new();
+        let _abandon = abandoned.clone().drop_guard();
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&|| abandoned.is_cancelled() || Instant::now() >= deadline)
+        });
+        Ok(done.await.map_err(Problem::internal)??)
+    }
+
+    /// A view that is as fresh as asked, in which the caller's key is valid: rights and data come from one snapshot.
+    pub(crate) async fn read(
+        &self,
+        caller: &Caller,
+        consistency: Consistency,
+    ) -> Result<(Arc<View>, Option<Duration>), Problem> {
+        let read = self.0.handle.read(consistency, self.0.options.request_timeout).await?;
+        caller.confirm(&read.view)?;
+        Ok((read.view, read.age))
+    }
+
+    /// The collection `name`, as fresh as asked.
+    pub(crate) async fn read_collection(
+        &self,
+        caller: &Caller,
+        freshness: Freshness,
+        name: &str,
+    ) -> Result<Reading, Problem> {
+        let (mut view, age) = self.read(caller, freshness.consistency()).await?;
+        if view.collection(name).is_none() && freshness.as_of.is_some() {
+            // A node that has reached the revision may still lag: that it knows no such collection is a suspicion.
+            view = self.read(caller, Consistency::Linearizable).await?.0;
+        }
+        let revision = freshness.as_of.unwrap_or_else(|| view.revision());
+        let Some(collection) = view.collection(name) else {
+            return Err(Problem::collection_not_found(name).at_revision(revision));
+        };
+        let age = freshness.shows_age().then_some(age);
+        Ok(Reading { view, collection, at: ReadAt { revision, age } })
+    }
+
+    /// Has the cluster decide `op` for `caller`. A refusal is a problem.
+    pub(crate) async fn write(
+        &self,
+        caller: &Caller,
+        idempotency: Option<proto::IdempotencyKey>,
+        op: Op,
+    ) -> Result<proto::Outcome, Problem> {
+        let command = proto::Command {
+            caller: Some(caller.identity()),
+            idempotency,
+            // There are no schemas or indexes that prepare would have bound itself to.
+            catalog_revision: 0,
+            op: Some(op),
+        };
+        let mut outcome = self.0.handle.write(command, self.0.options.request_timeout).await?;
+        match outcome.result.take() {
+            Some(proto::outcome::Result::Refusal(refusal)) => Err(refused(refusal, outcome.revision)),
+            result => Ok(proto::Outcome { result, ..outcome }),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Turns effects into writes.
+
+use std::collections::HashMap;
+
+use aerodb_proto as proto;
+use proto::{Effects, StateMeta, effect::Kind};
+use prost::Message;
+
+use crate::catalog;
+use crate::error::Error;
+use crate::kv::{Store, WriteBatch};
+use crate::ranges::RangeSet;
+use crate::state::record::{Change, ChangeKind, Document, Past};
+use crate::state::{CHANGE, DOC, HISTORY, META, keys};
+
+/// Collects the writes of a run of entries.
+pub(super) struct Writer<'a> {
+    store: &'a dyn Store,
+    pub(super) meta: StateMeta,
+    batch: WriteBatch,
+    /// What this run has written so far, where later effects read it again (`None`: deleted).
+    pending: HashMap<(crate::kv::Cf, Vec<u8>), Option<Vec<u8>>>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(store: &'a dyn Store, meta: StateMeta) -> Self {
+        Self { store, meta, batch: WriteBatch::new(), pending: HashMap::new() }
+    }
+
+    pub(super) fn finish(self) -> WriteBatch {
+        self.batch
+    }
+
+    pub(super) fn membership(&mut self, log_id: proto::LogId, membership: proto::Membership) {
+        let stored = proto::StoredMembership { log_id: Some(log_id), membership: Some(membership) };
+        self.batch.put(META, keys::MEMBERSHIP, stored.encode_to_vec());
+    }
+
+    pub(super) fn batch(&mut self, batch: proto::Batch) -> Result<(), Error> {
+        if batch.revision < self.meta.revision || batch.time_ms < self.meta.time_ms {
+            return Err(Error::Inconsistent("an entry would turn the revision or the time back".into()));
+        }
+        for ack in &batch.acks {
+            self.acknowledge(ack)?;
+        }
+        self.meta.seq += 1;
+        self.meta.time_ms = batch.time_ms;
+        for effects in batch.effects {
+            self.effects(effects)?;
+        }
+        if self.meta.revision != batch.revision {
+            return Err(Error::Inconsistent(format!(
+                "an entry says that it ends at revision {} and ends at {}",
+                batch.revision, self.meta.revision
+            )));
+        }
+        self.batch.put(META, keys::revision_time(batch.time_ms / 1_000), batch.revision.to_be_bytes().to_vec());
+        Ok(())
+    }
+
+    fn effects(&mut self, effects: Effects) -> Result<(), Error> {
+        if effects.revision != 0 {
+            if effects.revision != self.meta.revision + 1 {
+                return Err(Error::Inconsistent(format!(
+                    "revision {} follows {}",
+                    effects.revision, self.meta.revision
+                )));
+            }
+            self.meta.revision = effects.revision;
+        }
+        for (position, effect) in effects.effects.into_iter().enumerate() {
+            let kind = effect.kind.ok_or_else(|| Error::UnknownOperation("an effect without a known kind".into()))?;
+            self.effect(kind, position as u32)?;
+        }
+        if effects.session != 0 {
+            let outcome = effects.outcome.clone().unwrap_or_default().encode_to_vec();
+            self.batch.put(META, keys::outcome(effects.session, effects.number), outcome);
+        }
+        if let Some(record) = effects.idempotency {
+            let bytes = record.encode_to_vec();
+            self.meta.idempotency_bytes += bytes.len() as u64;
+            self.batch.put(META, keys::idempotency_time(record.time_ms, &record.key), Vec::new());
+            self.put(META, keys::idempotency(&record.key), bytes);
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, kind: Kind, position: u32) -> Result<(), Error> {
+        match kind {
+            Kind::PutDoc(put) => self.put_doc(put, position)?,
+            Kind::DeleteDoc(delete) => self.delete_doc(&delete, position)?,
+            Kind::CreateCollection(collection) => self.create_collection(&collection),
+            Kind::DropCollection(dropped) => {
+                self.batch.delete(META, keys::collection(dropped.collection_id));
+                self.batch.put(META, keys::dropped(dropped.collection_id), self.meta.revision.to_be_bytes().to_vec());
+                self.batch.delete(META, keys::watermark(dropped.collection_id));
+                self.meta.catalog_revision = self.meta.revision;
+            }
+            Kind::NewSession(session) => self.new_session(session.node_id)?,
+            Kind::Identity(identity) => self.batch.put(META, keys::IDENTITY, identity.encode_to_vec()),
+            Kind::Watermark(mark) => {
+                let value = mark.revision.to_be_bytes().to_vec();
+                self.batch.put(META, keys::watermark(mark.collection_id), value);
+            }
+            Kind::ForgetIdempotency(forget) => {
+                for digest in &forget.keys {
+                    self.forget_idempotency(digest)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_doc(&mut self, put: proto::PutDoc, position: u32) -> Result<(), Error> {
+        let revision = self.meta.revision;
+        let key = keys::doc(put.collection_id, &put.id);
+        self.retire(put.collection_id, &put.id, &key, put.previous_revision)?;
+        let document = Document { revision, created_ms: put.created_ms, body: put.body };
+        self.put(DOC, key, document.encode());
+        let kind = if put.previous_revision == 0 { ChangeKind::Insert } else { ChangeKind::Update };
+        let change = Change { kind, previous: put.previous_revision, id: put.id.to_vec() };
+        self.batch.put(CHANGE, keys::change(put.collection_id, revision, position), change.encode());
+        Ok(())
+    }
+
+    fn delete_doc(&mut self, delete: &proto::DeleteDoc, position: u32) -> Result<(), Error> {
+        let key = keys::doc(delete.collection_id, &delete.id);
+        self.retire(delete.collection_id, &delete.id, &key, delete.previous_revision)?;
+        self.delete(DOC, key);
+        let change = Change { kind: ChangeKind::Delete, previous: delete.previous_revision, id: delete.id.to_vec() };
+        let key = keys::change(delete.collection_id, self.meta.revision, position);
+        self.batch.put(CHANGE, key, change.encode());
+        Ok(())
+    }
+
+    /// Copies the version that is about to be replaced to history. The decision named it; it must be what is here.
+    fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<(), Error> {
+        if previous == 0 {
+            return Ok(());
+        }
+        let old = self.get(DOC, key)?.map(Document::decode).transpose()?;
+        let Some(document) = old.filter(|document| document.revision == previous) else {
+            return Err(Error::Inconsistent(format!("a write replaces revision {previous}, which is not here")));
+        };
+        let past = Past { to: self.meta.revision, document };
+        self.batch.put(HISTORY, keys::history(collection, id, previous), past.encode());
+        Ok(())
+    }
+
+    fn create_collection(&mut self, collection: &proto::Collection) {
+        self.batch.put(META, keys::collection(collection.id), collection.encode_to_vec());
+        self.meta.next_collection_id = collection.id.max(catalog::API_KEYS) + 1;
+        self.meta.catalog_revision = self.meta.revision;
+    }
+
+    /// The session's id is the `seq` of this entry; the node's former session ends with all that it remembers.
+    fn new_session(&mut self, node_id: u64) -> Result<(), Error> {
+        let pointer = keys::node_session(node_id);
+        if let Some(former) = self.get(META, &pointer)? {
+            let former = <[u8; 8]>::try_from(&*former).map(u64::from_be_bytes);
+            let former = former.map_err(|e| Error::malformed("a session", e))?;
+            self.delete(META, keys::session(former));
+            let (from, to) = keys::outcomes_of(former);
+            self.batch.delete_range(META, from, to);
+        }
+        let session = proto::Session { node_id, acknowledged: Vec::new() };
+        self.put(META, keys::session(self.meta.seq), session.encode_to_vec());
+        self.put(META, pointer, self.meta.seq.to_be_bytes().to_vec());
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, ack: &proto::SessionAck) -> Result<(), Error> {
+        let key = keys::session(ack.session);
+        // A session that ended meanwhile has nothing left to forget.
+        let Some(bytes) = self.get(META, &key)? else { return Ok(()) };
+        let mut session = proto::Session::decode(&*bytes).map_err(|e| Error::malformed("a session", e))?;
+        let mut acknowledged = RangeSet::from_proto(&session.acknowledged);
+        for range in &ack.ranges {
+            acknowledged.insert(range.first, range.last);
+            for number in range.first..=range.last {
+                self.batch.delete(META, keys::outcome(ack.session, number));
+            }
+        }
+        session.acknowledged = acknowledged.to_proto();
+        self.put(META, key, session.encode_to_vec());
+        Ok(())
+    }
+
+    fn forget_idempotency(&mut self, digest: &[u8]) -> Result<(), Error> {
+        let key = keys::idempotency(digest);
+        let Some(bytes) = self.get(META, &key)? else { return Ok(()) };
+        let record = proto::IdempotencyRecord::decode(&*bytes).map_err(|e| Error::malformed("a remembered key", e))?;
+        self.meta.idempotency_bytes = self.meta.idempotency_bytes.saturating_sub(bytes.len() as u64);
+        self.batch.delete(META, keys::idempotency_time(record.time_ms, digest));
+        self.delete(META, key);
+        Ok(())
+    }
+
+    fn get(&self, cf: crate::kv::Cf, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.pending.get(&(cf, key.to_vec())) {
+            Some(pending) => Ok(pending.clone()),
+            None => Ok(self.store.get(cf, key)?),
+        }
+    }
+
+    fn put(&mut self, cf: crate::kv::Cf, key: Vec<u8>, value: Vec<u8>) {
+        self.pending.insert((cf, key.clone()), Some(value.clone()));
+        self.batch.put(cf, key, value);
+    }
+
+    fn delete(&mut self, cf: crate::kv::Cf, key: Vec<u8>) {
+        self.pending.insert((cf, key.clone()), None);
+        self.batch.delete(cf, key);
+    }
+}

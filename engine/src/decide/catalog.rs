@@ -1,0 +1,90 @@
+//! Collections, and the first command of a cluster.
+
+use aerodb_proto as proto;
+use proto::{Collection, Effect, effect::Kind, outcome};
+
+use super::documents::{self, Place};
+use super::overlay::Overlay;
+use super::{Decision, refusal};
+use crate::catalog::{API_KEYS, API_KEYS_NAME};
+use crate::error::Error;
+use crate::limits::Limits;
+
+pub(super) fn create(
+    overlay: &mut Overlay,
+    create: &proto::CreateCollection,
+    place: Place,
+    limits: &Limits,
+) -> Result<Decision, Error> {
+    if overlay.catalog().get(&create.name).is_some() {
+        let detail = format!("there is a collection called {:?} already", create.name);
+        return Ok(Decision::Refuse(refusal("collection_exists", detail)));
+    }
+    if overlay.catalog().len() >= limits.collections_max {
+        let detail = format!("a cluster has at most {} collections: drop one first", limits.collections_max);
+        return Ok(Decision::Refuse(refusal("too_many_collections", detail)));
+    }
+    let id = overlay.take_collection_id();
+    let collection = Collection {
+        id,
+        name: create.name.clone(),
+        created_revision: place.revision,
+        created_ms: place.time_ms,
+        history_retention_seconds: match create.history_retention_seconds {
+            0 => limits.history_seconds_default,
+            seconds => seconds,
+        },
+    };
+    Ok(changed(overlay, collection))
+}
+
+fn changed(overlay: &mut Overlay, collection: Collection) -> Decision {
+    overlay.catalog_mut().insert(collection.clone());
+    let info = proto::CollectionInfo { collection: Some(collection.clone()) };
+    Decision::Change {
+        effects: vec![Effect { kind: Some(Kind::CreateCollection(collection)) }],
+        result: outcome::Result::Collection(info),
+    }
+}
+
+pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection, _place: Place) -> Result<Decision, Error> {
+    let Some(collection) = overlay.catalog().get(&drop.name).cloned() else {
+        return Ok(Decision::Refuse(documents::no_collection(&drop.name)));
+    };
+    overlay.catalog_mut().remove(&drop.name);
+    let effect = proto::DropCollectionEffect { collection_id: collection.id, name: drop.name.clone() };
+    Ok(Decision::Change {
+        effects: vec![Effect { kind: Some(Kind::DropCollection(effect)) }],
+        result: outcome::Result::Done(proto::Done {}),
+    })
+}
+
+/// Gives the cluster its identity and its first service key; does nothing when it has them.
+pub(super) fn bootstrap(
+    overlay: &mut Overlay,
+    bootstrap: &proto::Bootstrap,
+    place: Place,
+) -> Result<Decision, Error> {
+    if overlay.bootstrapped() {
+        let revision = place.revision - 1;
+        return Ok(Decision::Noop { revision, result: outcome::Result::Done(proto::Done {}) });
+    }
+    overlay.set_bootstrapped();
+    let identity = proto::Identity { cluster_id: bootstrap.cluster_id.clone(), secret: bootstrap.secret.clone() };
+    let collection = Collection {
+        id: overlay.take_collection_id().max(API_KEYS),
+        name: API_KEYS_NAME.to_owned(),
+        created_revision: place.revision,
+        created_ms: place.time_ms,
+        history_retention_seconds: 0,
+    };
+    overlay.catalog_mut().insert(collection.clone());
+    let mut effects = vec![
+        Effect { kind: Some(Kind::Identity(identity)) },
+        Effect { kind: Some(Kind::CreateCollection(collection)) },
+    ];
+    if let Some(key) = &bootstrap.service_key {
+        effects.push(documents::write(overlay, API_KEYS, key, None, place));
+    }
+    Ok(Decision::Change { effects, result: outcome::Result::Done(proto::Done {}) })
+}

@@ -1,0 +1,173 @@
+//! What is decided and not applied yet, laid over the state. Each note carries the `seq` of its entry and goes once that
+//! entry is applied: from then on the state says the same.
+//!
+//! Notes of the command being decided are staged: they count at once (a second document of one command sees the
+//! first), and become part of the overlay with [`Overlay::commit`] or vanish with [`Overlay::discard`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use aerodb_proto as proto;
+use proto::{IdempotencyRecord, Outcome};
+use prost::Message;
+
+use super::sessions::{Number, SessionNotes};
+use crate::catalog::Catalog;
+use crate::engine::{Current, Engine};
+use crate::error::Error;
+use crate::state::record::Document;
+use crate::state::{DOC, META, keys};
+
+type DocKey = (u32, String);
+
+pub(super) struct Overlay {
+    engine: Arc<Engine>,
+    documents: HashMap<DocKey, (u64, Option<Document>)>,
+    staged: HashMap<DocKey, Option<Document>>,
+    catalog: Arc<Catalog>,
+    staged_catalog: Option<Catalog>,
+    next_collection_id: u32,
+    identity_known: bool,
+    idempotency: HashMap<Vec<u8>, (u64, IdempotencyRecord)>,
+    idempotency_bytes: u64,
+    pub(super) outcomes: HashMap<(u64, u64), (u64, Outcome)>,
+    pub(super) sessions: SessionNotes,
+    /// Which notes go with which entry, in order.
+    notes: VecDeque<(u64, Note)>,
+}
+
+enum Note {
+    Document(DocKey),
+    Outcome(Number),
+    Idempotency(Vec<u8>),
+}
+
+impl Overlay {
+    pub(super) fn new(engine: Arc<Engine>, current: Current) -> Self {
+        Self {
+            engine,
+            documents: HashMap::new(),
+            staged: HashMap::new(),
+            next_collection_id: current.meta.next_collection_id.max(crate::catalog::API_KEYS),
+            identity_known: !current.catalog.is_empty(),
+            catalog: current.catalog,
+            staged_catalog: None,
+            idempotency: HashMap::new(),
+            idempotency_bytes: current.meta.idempotency_bytes,
+            outcomes: HashMap::new(),
+            sessions: SessionNotes::default(),
+            notes: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn catalog(&self) -> &Catalog {
+        self.staged_catalog.as_ref().unwrap_or(&self.catalog)
+    }
+
+    pub(super) fn catalog_mut(&mut self) -> &mut Catalog {
+        self.staged_catalog.get_or_insert_with(|| Catalog::clone(&self.catalog))
+    }
+
+    /// An id that no collection has had.
+    pub(super) fn take_collection_id(&mut self) -> u32 {
+        let id = self.next_collection_id;
+        self.next_collection_id += 1;
+        id
+    }
+
+    /// True once the cluster has its identity.
+    pub(super) fn bootstrapped(&self) -> bool {
+        self.identity_known
+    }
+
+    pub(super) fn set_bootstrapped(&mut self) {
+        self.identity_known = true;
+    }
+
+    pub(super) fn document(&self, collection: u32, id: &str) -> Result<Option<Document>, Error> {
+        let key = (collection, id.to_owned());
+        if let Some(staged) = self.staged.get(&key) {
+            return Ok(staged.clone());
+        }
+        if let Some((_, pending)) = self.documents.get(&key) {
+            return Ok(pending.clone());
+        }
+        let bytes = self.engine.current().store.get(DOC, &keys::doc(collection, id.as_bytes()))?;
+        Ok(bytes.map(Document::decode).transpose()?)
+    }
+
+    pub(super) fn stage_document(&mut self, collection: u32, id: &str, document: Option<Document>) {
+        self.staged.insert((collection, id.to_owned()), document);
+    }
+
+    /// Staged notes become part of the entry `seq`.
+    pub(super) fn commit(&mut self, seq: u64) {
+        for (key, document) in self.staged.drain() {
+            self.notes.push_back((seq, Note::Document(key.clone())));
+            self.documents.insert(key, (seq, document));
+        }
+        if let Some(catalog) = self.staged_catalog.take() {
+            self.catalog = Arc::new(catalog);
+        }
+    }
+
+    /// Staged notes vanish.
+    pub(super) fn discard(&mut self) {
+        self.staged.clear();
+        self.staged_catalog = None;
+    }
+
+    pub(super) fn idempotency(&self, digest: &[u8]) -> Result<Option<IdempotencyRecord>, Error> {
+        if let Some((_, record)) = self.idempotency.get(digest) {
+            return Ok(Some(record.clone()));
+        }
+        let bytes = self.get_meta(&keys::idempotency(digest))?;
+        let record = bytes.map(|bytes| IdempotencyRecord::decode(&*bytes)).transpose();
+        record.map_err(|e| Error::malformed("a remembered key", e))
+    }
+
+    pub(super) fn idempotency_has_room(&self) -> bool {
+        self.idempotency_bytes < self.engine.limits().idempotency_bytes_max
+    }
+
+    pub(super) fn remember_idempotency(&mut self, seq: u64, record: IdempotencyRecord) {
+        self.idempotency_bytes += record.encoded_len() as u64;
+        self.notes.push_back((seq, Note::Idempotency(record.key.to_vec())));
+        self.idempotency.insert(record.key.to_vec(), (seq, record));
+    }
+
+    /// Notes that room was made; exact again at the next epoch.
+    pub(super) fn forget_idempotency(&mut self, bytes: u64) {
+        self.idempotency_bytes = self.idempotency_bytes.saturating_sub(bytes);
+    }
+
+    pub(super) fn remember_outcome(&mut self, seq: u64, number: Number, outcome: Outcome) {
+        self.notes.push_back((seq, Note::Outcome(number)));
+        self.outcomes.insert((number.session, number.number), (seq, outcome));
+    }
+
+    pub(super) fn get_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.engine.current().store.get(META, key)?)
+    }
+
+    /// Drops the notes of the entries up to `seq`, which are applied.
+    pub(super) fn prune(&mut self, seq: u64) {
+        while self.notes.front().is_some_and(|(noted, _)| *noted <= seq) {
+            let Some((_, note)) = self.notes.pop_front() else { break };
+            // A later entry may have written the same key again: its note stays.
+            match note {
+                Note::Document(key) => {
+                    if self.documents.get(&key).is_some_and(|(noted, _)| *noted <= seq) {
+                        self.documents.remove(&key);
+                    }
+                }
+                Note::Outcome(number) => {
+                    self.outcomes.remove(&(number.session, number.number));
+                }
+                Note::Idempotency(digest) => {
+                    self.idempotency.remove(&digest);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Sessions (rule 5): a command has a number within the session of the node that took it, so that the same command sent
+//! again after a change of leader is recognised and takes effect once.
+
+use std::collections::HashMap;
+
+use aerodb_proto as proto;
+use prost::Message;
+use proto::{NumberRange, OpenSession, Outcome, effect::Kind};
+
+use super::overlay::Overlay;
+use super::{Decision, refusal};
+use crate::error::Error;
+use crate::ranges::RangeSet;
+use crate::state::keys;
+
+/// A command's place in its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Number {
+    /// The session: the `seq` of the entry that made it.
+    pub session: u64,
+    /// The command's number in it.
+    pub number: u64,
+    /// True when the command was never handed to any leader before: no leader can have decided it.
+    pub first_attempt: bool,
+}
+
+/// What is known of a number.
+pub(super) enum Known {
+    New,
+    Gone,
+    Acknowledged,
+    Decided(Outcome),
+}
+
+/// Sessions as of the last decision: this epoch is the only writer, so what was read once stays true with its notes.
+#[derive(Default)]
+pub(super) struct SessionNotes {
+    sessions: HashMap<u64, Option<SessionView>>,
+    by_node: HashMap<u64, u64>,
+}
+
+struct SessionView {
+    acknowledged: RangeSet,
+}
+
+impl Overlay {
+    /// What became of `number` so far.
+    pub(super) fn look_up(&mut self, number: Number) -> Result<Known, Error> {
+        let Some(session) = self.session(number.session)? else { return Ok(Known::Gone) };
+        if session.acknowledged.contains(number.number) {
+            return Ok(Known::Acknowledged);
+        }
+        if let Some((_, outcome)) = self.outcomes.get(&(number.session, number.number)) {
+            return Ok(Known::Decided(outcome.clone()));
+        }
+        if number.first_attempt {
+            return Ok(Known::New);
+        }
+        match self.get_meta(&keys::outcome(number.session, number.number))? {
+            None => Ok(Known::New),
+            Some(bytes) => {
+                let outcome = Outcome::decode(&*bytes).map_err(|e| Error::malformed("an outcome", e))?;
+                Ok(Known::Decided(outcome))
+            }
+        }
+    }
+
+    fn session(&mut self, id: u64) -> Result<Option<&mut SessionView>, Error> {
+        if !self.sessions.sessions.contains_key(&id) {
+            let found = match self.get_meta(&keys::session(id))? {
+                None => None,
+                Some(bytes) => {
+                    let session = proto::Session::decode(&*bytes).map_err(|e| Error::malformed("a session", e))?;
+                    let acknowledged = RangeSet::from_proto(&session.acknowledged);
+                    self.sessions.by_node.insert(session.node_id, id);
+                    Some(SessionView { acknowledged })
+                }
+            };
+            self.sessions.sessions.insert(id, found);
+        }
+        Ok(self.sessions.sessions.get_mut(&id).and_then(Option::as_mut))
+    }
+
+    /// Notes the acknowledgement; gives what of it is new.
+    pub(super) fn acknowledge(&mut self, session: u64, ranges: &[NumberRange]) -> Result<Vec<NumberRange>, Error> {
+        let Some(view) = self.session(session)? else { return Ok(Vec::new()) };
+        let new = ranges.iter().flat_map(|range| view.acknowledged.insert_new(range.first, range.last));
+        Ok(new.map(|(first, last)| NumberRange { first, last }).collect())
+    }
+}
+
+/// A node begins a new session, `seq`; its former one ends.
+pub(super) fn open(overlay: &mut Overlay, open: &OpenSession, seq: u64) -> Decision {
+    if open.node_id == 0 {
+        return Decision::Refuse(refusal("invalid_request", "a session needs a node"));
+    }
+    // The former session may be one that this epoch never read; the state knows it, and apply ends it.
+    let former = match overlay.sessions.by_node.insert(open.node_id, seq) {
+        Some(former) => Some(former),
+        None => overlay.get_meta(&keys::node_session(open.node_id)).ok().flatten().and_then(|bytes| {
+            let bytes: [u8; 8] = bytes.try_into().ok()?;
+            Some(u64::from_be_bytes(bytes))
+        }),
+    };
+    if let Some(former) = former {
+        overlay.sessions.sessions.insert(former, None);
+    }
+    overlay.sessions.sessions.insert(seq, Some(SessionView { acknowledged: RangeSet::default() }));
+    let effect = Kind::NewSession(proto::NewSession { node_id: open.node_id });
+    Decision::Internal {
+        effects: vec![proto::Effect { kind: Some(effect) }],
+        result: proto::outcome::Result::Session(proto::SessionOpened { session: seq }),
+    }
+}

@@ -1,0 +1,44 @@
+//! What the leader proposes by itself: nothing expires on one node alone (A5).
+
+use aerodb_proto as proto;
+use proto::{Effect, IdempotencyRecord, effect::Kind, outcome};
+use prost::Message;
+
+use super::Decision;
+use super::overlay::Overlay;
+use crate::error::Error;
+use crate::state::keys;
+
+const DONE: outcome::Result = outcome::Result::Done(proto::Done {});
+
+/// Raises watermarks; they never fall.
+pub(super) fn advance_watermarks(
+    overlay: &mut Overlay,
+    marks: &proto::AdvanceWatermarks,
+) -> Result<Decision, Error> {
+    let mut effects = Vec::new();
+    for mark in &marks.watermarks {
+        let known = overlay.catalog().iter().any(|collection| collection.id == mark.collection_id);
+        let bytes = overlay.get_meta(&keys::watermark(mark.collection_id))?;
+        let before = bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        if known && mark.revision > before {
+            effects.push(Effect { kind: Some(Kind::Watermark(*mark)) });
+        }
+    }
+    Ok(Decision::Internal { effects, result: DONE })
+}
+
+/// Forgets idempotency keys that prepare found to be too old; decide looks again.
+pub(super) fn collect_garbage(overlay: &mut Overlay, garbage: &proto::CollectGarbage) -> Result<Decision, Error> {
+    let mut keys = Vec::new();
+    for digest in &garbage.idempotency_keys {
+        let Some(bytes) = overlay.get_meta(&keys::idempotency(digest))? else { continue };
+        let record = IdempotencyRecord::decode(&*bytes).map_err(|e| Error::malformed("a remembered key", e))?;
+        if record.time_ms < garbage.idempotency_before_ms {
+            overlay.forget_idempotency(bytes.len() as u64);
+            keys.push(digest.clone());
+        }
+    }
+    let effect = Effect { kind: Some(Kind::ForgetIdempotency(proto::ForgetIdempotency { keys })) };
+    Ok(Decision::Internal { effects: vec![effect], result: DONE })
+}

@@ -1,0 +1,212 @@
+//! The engine: one state on disk, changed only by [`Engine::apply`], read through [`View`]s.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aerodb_proto::{LogId, StateMeta, StoredMembership};
+use parking_lot::{Mutex, RwLock};
+use prost::Message;
+
+use crate::apply::{self, Applied, ApplyEntry};
+use crate::catalog::Catalog;
+use crate::error::Error;
+use crate::home::{self, Home};
+use crate::kv::{Env, Store};
+use crate::limits::Limits;
+use crate::state::{META, SPEC, keys};
+use crate::view::View;
+
+/// One node's state. Cheap to share behind an `Arc`; every method may block on the disk.
+pub struct Engine {
+    env: Arc<dyn Env>,
+    home: Home,
+    limits: Limits,
+    /// The store in force; replaced when a snapshot is installed. Readers keep the one that they began with.
+    current: RwLock<Current>,
+    /// Held by whoever changes the state: apply, install, and nobody else.
+    writing: Mutex<()>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) store: Arc<dyn Store>,
+    /// The counters as of the last batch written.
+    pub(crate) meta: Arc<StateMeta>,
+    pub(crate) catalog: Arc<Catalog>,
+    dir: PathBuf,
+}
+
+/// What a checkpoint holds, read from inside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contents {
+    /// The counters.
+    pub meta: StateMeta,
+    /// The membership.
+    pub membership: StoredMembership,
+    /// The cluster that the state belongs to; empty before the first leader named it.
+    pub cluster_id: String,
+}
+
+impl Engine {
+    /// Opens the state in `dir`, creating it when missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be used or its content is damaged.
+    pub fn open(env: Arc<dyn Env>, dir: &Path, limits: Limits) -> Result<Self, Error> {
+        let home = Home::open(dir)?;
+        let current = open_store(&*env, &home.current()?)?;
+        Ok(Self { env, home, limits, current: RwLock::new(current), writing: Mutex::new(()) })
+    }
+
+    /// The bounds that the engine keeps.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn current(&self) -> Current {
+        self.current.read().clone()
+    }
+
+    /// The counters as of the last entry applied.
+    pub fn meta(&self) -> Arc<StateMeta> {
+        self.current.read().meta.clone()
+    }
+
+    /// A consistent view of the state as it is now.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn view(&self) -> Result<View, Error> {
+        let current = self.current();
+        View::new(current.store.snapshot(), &current.catalog, self.limits.clone())
+    }
+
+    /// The membership last applied.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn membership(&self) -> Result<StoredMembership, Error> {
+        read_membership(&*self.current().store)
+    }
+
+    /// The cluster's id; empty before the first leader named it.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn cluster_id(&self) -> Result<String, Error> {
+        read_cluster_id(&*self.current().store)
+    }
+
+    /// Applies committed entries in order, as one atomic batch; returns what became of each.
+    ///
+    /// # Errors
+    /// Any error ends the node: nothing is skipped, nothing retried.
+    pub fn apply(&self, entries: &[ApplyEntry]) -> Result<Vec<Applied>, Error> {
+        let _writing = self.writing.lock();
+        let current = self.current();
+        let plan = apply::plan(&*current.store, &current.meta, entries)?;
+        current.store.write(plan.batch, false)?;
+        let catalog = match plan.meta.catalog_revision == current.meta.catalog_revision {
+            true => current.catalog,
+            false => {
+                Arc::new(Catalog::load(&*current.store.snapshot(), plan.meta.catalog_revision)?)
+            }
+        };
+        *self.current.write() = Current { meta: Arc::new(plan.meta), catalog, ..current };
+        Ok(plan.applied)
+    }
+
+    /// The last entry that would be found applied after a power cut now.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn durable(&self) -> Result<Option<LogId>, Error> {
+        let bytes = self.current().store.get_durable(META, keys::STATE)?;
+        Ok(bytes.map(|bytes| decode_meta(&bytes)).transpose()?.and_then(|meta| meta.applied))
+    }
+
+    /// Makes everything applied so far durable.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn flush(&self) -> Result<(), Error> {
+        Ok(self.current().store.flush()?)
+    }
+
+    /// Writes a copy of the state to the new folder `dir` and reads from inside it what it holds. On return the live
+    /// state is durable at least up to there.
+    ///
+    /// # Errors
+    /// When the storage fails or `dir` exists.
+    pub fn checkpoint(&self, dir: &Path) -> Result<Contents, Error> {
+        self.current().store.checkpoint(dir)?;
+        self.inspect(dir)
+    }
+
+    /// Reads what the store in `dir` holds.
+    ///
+    /// # Errors
+    /// When there is no store, or it is damaged.
+    pub fn inspect(&self, dir: &Path) -> Result<Contents, Error> {
+        let store = self.env.open_read_only(dir, &SPEC)?;
+        Ok(Contents {
+            meta: read_meta(&*store)?,
+            membership: read_membership(&*store)?,
+            cluster_id: read_cluster_id(&*store)?,
+        })
+    }
+
+    /// Replaces the state by the store in `dir`, which stays as it is. A crash leaves the old state or the new one.
+    ///
+    /// # Errors
+    /// When `dir` holds no sound store or the files cannot be copied; the state is then unchanged.
+    pub fn install(&self, dir: &Path) -> Result<(), Error> {
+        let _writing = self.writing.lock();
+        let next = self.home.next()?;
+        home::copy_store(dir, &next)?;
+        let new = open_store(&*self.env, &next)?;
+        self.home.flip(&next)?;
+        let former = std::mem::replace(&mut *self.current.write(), new);
+        // Readers of the former store keep its files open; the names can go.
+        if let Err(error) = std::fs::remove_dir_all(&former.dir) {
+            tracing::warn!(%error, dir = %former.dir.display(), "the former state could not be removed; the next start will");
+        }
+        Ok(())
+    }
+
+    /// Errors that the storage met in the background; more than none means that the node must stop.
+    pub fn background_errors(&self) -> u64 {
+        self.current().store.background_errors()
+    }
+
+    /// Figures of the storage for metrics.
+    pub fn figures(&self) -> Vec<(&'static str, f64)> {
+        self.current().store.figures()
+    }
+}
+
+fn open_store(env: &dyn Env, dir: &Path) -> Result<Current, Error> {
+    let store = env.open(dir, &SPEC)?;
+    let meta = read_meta(&*store)?;
+    let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
+    Ok(Current { store, meta: Arc::new(meta), catalog, dir: dir.to_path_buf() })
+}
+
+fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {
+    Ok(store.get(META, keys::STATE)?.map(|bytes| decode_meta(&bytes)).transpose()?.unwrap_or_default())
+}
+
+pub(crate) fn decode_meta(bytes: &[u8]) -> Result<StateMeta, Error> {
+    StateMeta::decode(bytes).map_err(|e| Error::malformed("the counters", e))
+}
+
+fn read_membership(store: &dyn Store) -> Result<StoredMembership, Error> {
+    let bytes = store.get(META, keys::MEMBERSHIP)?.unwrap_or_default();
+    StoredMembership::decode(&*bytes).map_err(|e| Error::malformed("the membership", e))
+}
+
+fn read_cluster_id(store: &dyn Store) -> Result<String, Error> {
+    let bytes = store.get(META, keys::IDENTITY)?.unwrap_or_default();
+    let identity = aerodb_proto::Identity::decode(&*bytes).map_err(|e| Error::malformed("the identity", e))?;
+    Ok(identity.cluster_id)
+}

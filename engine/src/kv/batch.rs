@@ -1,0 +1,78 @@
+//! Writes that happen together or not at all.
+
+use bytes::Bytes;
+
+use super::Cf;
+
+/// One write of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Sets `key` to `value`.
+    Put {
+        /// Where.
+        cf: Cf,
+        /// Which key.
+        key: Vec<u8>,
+        /// Its new value.
+        value: Bytes,
+    },
+    /// Removes `key`; it need not exist.
+    Delete {
+        /// Where.
+        cf: Cf,
+        /// Which key.
+        key: Vec<u8>,
+    },
+    /// Removes all keys in `from..to`.
+    DeleteRange {
+        /// Where.
+        cf: Cf,
+        /// The first key to go.
+        from: Vec<u8>,
+        /// The first key to stay.
+        to: Vec<u8>,
+    },
+}
+
+/// An ordered list of writes, applied atomically; later ones win over earlier ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteBatch {
+    writes: Vec<Write>,
+}
+
+impl WriteBatch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a put.
+    pub fn put(&mut self, cf: Cf, key: impl Into<Vec<u8>>, value: impl Into<Bytes>) {
+        self.writes.push(Write::Put { cf, key: key.into(), value: value.into() });
+    }
+
+    /// Adds a delete.
+    pub fn delete(&mut self, cf: Cf, key: impl Into<Vec<u8>>) {
+        self.writes.push(Write::Delete { cf, key: key.into() });
+    }
+
+    /// Adds the deletion of all keys in `from..to`.
+    pub fn delete_range(&mut self, cf: Cf, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
+        self.writes.push(Write::DeleteRange { cf, from: from.into(), to: to.into() });
+    }
+
+    /// Appends all writes of `other`.
+    pub fn append(&mut self, mut other: WriteBatch) {
+        self.writes.append(&mut other.writes);
+    }
+
+    /// True when there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// The writes, in order.
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+}

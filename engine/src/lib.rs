@@ -1,0 +1,32 @@
+//! The document engine: one replicated state on RocksDB. Deterministic and synchronous; it knows no network, no clock
+//! and no randomness: time, ids and keys are handed in.
+//!
+//! A write passes through [`prepare`] (any node, in parallel), [`decide`] (the leader, one after the other), the log,
+//! and [`Engine::apply`] (every node alike). A read is a [`View`]: one consistent snapshot.
+
+pub mod apply;
+mod catalog;
+mod collect;
+pub mod decide;
+mod engine;
+mod error;
+pub mod filter;
+mod home;
+pub mod json;
+pub mod kv;
+mod limits;
+pub mod order;
+pub mod patch;
+pub mod prepare;
+mod ranges;
+pub mod select;
+mod state;
+mod time;
+pub mod view;
+
+pub use catalog::{API_KEYS_NAME, Catalog};
+pub use engine::{Contents, Engine};
+pub use error::Error;
+pub use limits::Limits;
+pub use ranges::RangeSet;
+pub use view::View;

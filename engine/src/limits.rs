@@ -1,0 +1,55 @@
+//! Every bound of the engine, in one place (A6). The unit is the last word of each name.
+
+/// What a request may ask for at most. Past a bound there is a clear error and nothing lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A document as it is stored, bytes.
+    pub document_bytes_max: usize,
+    /// A command as it travels to the leader, bytes.
+    pub command_bytes_max: usize,
+    /// Nesting of a JSON document, levels.
+    pub json_depth_max: usize,
+    /// Documents of one insert.
+    pub insert_documents_max: usize,
+    /// Items of a page when the request names no number.
+    pub page_items_default: usize,
+    /// Items of a page at most.
+    pub page_items_max: usize,
+    /// Items that `offset` may skip.
+    pub page_offset_max: usize,
+    /// Bytes of a page's documents at most; the page ends early and says where to go on.
+    pub page_bytes_max: usize,
+    /// Events of one reading of the change feed.
+    pub changes_page_max: usize,
+    /// Time that one query may run, milliseconds.
+    pub query_ms_max: u64,
+    /// Collections of a cluster.
+    pub collections_max: usize,
+    /// Bytes of remembered idempotency keys.
+    pub idempotency_bytes_max: u64,
+    /// How long an idempotency key is remembered, milliseconds.
+    pub idempotency_ms: u64,
+    /// History kept when a collection names no other time, seconds.
+    pub history_seconds_default: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            document_bytes_max: 1 << 20,
+            command_bytes_max: 8 << 20,
+            json_depth_max: 64,
+            insert_documents_max: 1_000,
+            page_items_default: 100,
+            page_items_max: 1_000,
+            page_offset_max: 100_000,
+            page_bytes_max: 32 << 20,
+            changes_page_max: 1_000,
+            query_ms_max: 30_000,
+            collections_max: 1_000,
+            idempotency_bytes_max: 256 << 20,
+            idempotency_ms: 24 * 3_600 * 1_000,
+            history_seconds_default: 3_600,
+        }
+    }
+}

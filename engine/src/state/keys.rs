@@ -1,0 +1,183 @@
+//! Keys of the state. Numbers are big-endian, so that byte order is their order; every key of a document begins with
+//! its collection, so that collections can be placed and dropped as ranges.
+//!
+//! ```text
+//! doc      collection:u32 id
+//! history  collection:u32 id 0x00 !from:u64          newest first; ids have no control characters, so 0x00 ends one
+//! change   collection:u32 revision:u64 position:u32
+//! meta     tag:u8 …
+//! ```
+
+/// The counters ([`aerodb_proto::StateMeta`]).
+pub(crate) const STATE: &[u8] = b"S";
+/// The membership last applied.
+pub(crate) const MEMBERSHIP: &[u8] = b"M";
+/// The cluster's identity.
+pub(crate) const IDENTITY: &[u8] = b"I";
+
+const COLLECTION: u8 = b'c';
+const DROPPED: u8 = b'd';
+const SESSION: u8 = b's';
+const OUTCOME: u8 = b'o';
+const NODE: u8 = b'n';
+const IDEMPOTENCY: u8 = b'i';
+const IDEMPOTENCY_TIME: u8 = b't';
+const WATERMARK: u8 = b'w';
+const REVISION_TIME: u8 = b'r';
+
+fn key(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+/// Where all keys of `collection` begin, in `doc`, `history` and `change`.
+pub(crate) fn collection_prefix(collection: u32) -> Vec<u8> {
+    collection.to_be_bytes().to_vec()
+}
+
+/// Where the keys of the next collection begin.
+pub(crate) fn collection_end(collection: u32) -> Vec<u8> {
+    match collection.checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![u8::MAX; 5],
+    }
+}
+
+pub(crate) fn doc(collection: u32, id: &[u8]) -> Vec<u8> {
+    key(&[&collection.to_be_bytes(), id])
+}
+
+/// The id in a `doc` key.
+pub(crate) fn doc_id(key: &[u8]) -> &[u8] {
+    key.get(4..).unwrap_or_default()
+}
+
+pub(crate) fn history(collection: u32, id: &[u8], from: u64) -> Vec<u8> {
+    key(&[&collection.to_be_bytes(), id, &[0], &(!from).to_be_bytes()])
+}
+
+/// Where the history of one document begins (its newest version).
+pub(crate) fn history_of(collection: u32, id: &[u8]) -> Vec<u8> {
+    key(&[&collection.to_be_bytes(), id, &[0]])
+}
+
+/// Where the history of one document ends.
+pub(crate) fn history_end(collection: u32, id: &[u8]) -> Vec<u8> {
+    key(&[&collection.to_be_bytes(), id, &[1]])
+}
+
+/// The id and the first revision in a `history` key.
+pub(crate) fn history_parts(key: &[u8]) -> Option<(&[u8], u64)> {
+    let (id, from) = key.get(4..)?.split_last_chunk::<8>()?;
+    let (end, id) = id.split_last()?;
+    (*end == 0).then(|| (id, !u64::from_be_bytes(*from)))
+}
+
+pub(crate) fn change(collection: u32, revision: u64, position: u32) -> Vec<u8> {
+    key(&[&collection.to_be_bytes(), &revision.to_be_bytes(), &position.to_be_bytes()])
+}
+
+/// Revision and position in a `change` key.
+pub(crate) fn change_parts(key: &[u8]) -> Option<(u64, u32)> {
+    let (revision, position) = key.get(4..)?.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*revision), u32::from_be_bytes(position.try_into().ok()?)))
+}
+
+pub(crate) fn collection(id: u32) -> Vec<u8> {
+    key(&[&[COLLECTION], &id.to_be_bytes()])
+}
+
+pub(crate) fn collections() -> (Vec<u8>, Vec<u8>) {
+    (vec![COLLECTION], vec![COLLECTION + 1])
+}
+
+/// A dropped collection whose ranges are not deleted yet.
+pub(crate) fn dropped(id: u32) -> Vec<u8> {
+    key(&[&[DROPPED], &id.to_be_bytes()])
+}
+
+pub(crate) fn all_dropped() -> (Vec<u8>, Vec<u8>) {
+    (vec![DROPPED], vec![DROPPED + 1])
+}
+
+/// The collection in a `dropped` key.
+pub(crate) fn dropped_id(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(1..)?.try_into().ok()?))
+}
+
+pub(crate) fn session(id: u64) -> Vec<u8> {
+    key(&[&[SESSION], &id.to_be_bytes()])
+}
+
+pub(crate) fn outcome(session: u64, number: u64) -> Vec<u8> {
+    key(&[&[OUTCOME], &session.to_be_bytes(), &number.to_be_bytes()])
+}
+
+pub(crate) fn outcomes_of(session: u64) -> (Vec<u8>, Vec<u8>) {
+    (key(&[&[OUTCOME], &session.to_be_bytes()]), key(&[&[OUTCOME], &(session + 1).to_be_bytes()]))
+}
+
+/// The session that a node owns.
+pub(crate) fn node_session(node: u64) -> Vec<u8> {
+    key(&[&[NODE], &node.to_be_bytes()])
+}
+
+pub(crate) fn idempotency(digest: &[u8]) -> Vec<u8> {
+    key(&[&[IDEMPOTENCY], digest])
+}
+
+/// Finds idempotency records by age.
+pub(crate) fn idempotency_time(time_ms: u64, digest: &[u8]) -> Vec<u8> {
+    key(&[&[IDEMPOTENCY_TIME], &time_ms.to_be_bytes(), digest])
+}
+
+pub(crate) fn idempotency_before(time_ms: u64) -> (Vec<u8>, Vec<u8>) {
+    (vec![IDEMPOTENCY_TIME], key(&[&[IDEMPOTENCY_TIME], &time_ms.to_be_bytes()]))
+}
+
+/// The digest in an `idempotency_time` key.
+pub(crate) fn idempotency_digest(key: &[u8]) -> &[u8] {
+    key.get(9..).unwrap_or_default()
+}
+
+pub(crate) fn watermark(collection: u32) -> Vec<u8> {
+    key(&[&[WATERMARK], &collection.to_be_bytes()])
+}
+
+/// The last revision of one second.
+pub(crate) fn revision_time(second: u64) -> Vec<u8> {
+    key(&[&[REVISION_TIME], &second.to_be_bytes()])
+}
+
+/// Keys of [`revision_time`] up to and including `second`.
+pub(crate) fn revision_times_until(second: u64) -> (Vec<u8>, Vec<u8>) {
+    (vec![REVISION_TIME], revision_time(second.saturating_add(1)))
+}
+
+/// True for keys that each node trims by itself, so that they are no part of the digest.
+pub(crate) fn is_local(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&REVISION_TIME | &DROPPED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_sorts_newest_first_and_never_mixes_ids() {
+        let mut keys = [history(1, b"a", 1), history(1, b"a", 9), history(1, b"ab", 5), history(1, b"a", 3)];
+        keys.sort();
+        let parts: Vec<_> = keys.iter().filter_map(|k| history_parts(k)).collect();
+        assert_eq!(parts, [(&b"a"[..], 9), (b"a", 3), (b"a", 1), (b"ab", 5)]);
+        assert!(history_of(1, b"a") < history(1, b"a", u64::MAX) && history(1, b"a", 0) < history_end(1, b"a"));
+        assert!(history_end(1, b"a") <= history_of(1, b"ab"));
+    }
+
+    #[test]
+    fn parts_come_back() {
+        assert_eq!(change_parts(&change(7, 8, 9)), Some((8, 9)));
+        assert_eq!(doc_id(&doc(7, b"x")), b"x");
+        assert_eq!(history_parts(b"short"), None);
+        assert_eq!(dropped_id(&dropped(5)), Some(5));
+        assert_eq!(idempotency_digest(&idempotency_time(5, b"abc")), b"abc");
+    }
+}

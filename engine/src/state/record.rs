@@ -1,0 +1,144 @@
+//! Values of the state. Documents keep the JSON that a reader gets behind a small fixed header, so that a point read
+//! copies bytes and parses nothing.
+
+use bytes::Bytes;
+
+use crate::kv::Error;
+
+const VERSION: u8 = 1;
+
+/// A document as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// The revision that wrote this version.
+    pub(crate) revision: u64,
+    /// When the document was created, milliseconds since the epoch.
+    pub(crate) created_ms: u64,
+    /// The final JSON.
+    pub(crate) body: Bytes,
+}
+
+impl Document {
+    const HEADER: usize = 17;
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::HEADER + self.body.len());
+        bytes.push(VERSION);
+        bytes.extend(self.revision.to_le_bytes());
+        bytes.extend(self.created_ms.to_le_bytes());
+        bytes.extend(&self.body);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, Error> {
+        let header = (bytes.first() == Some(&VERSION)).then(|| (word(&bytes, 1), word(&bytes, 9)));
+        let Some((Some(revision), Some(created_ms))) = header else {
+            return Err(damaged("document"));
+        };
+        Ok(Self { revision, created_ms, body: Bytes::from(bytes).slice(Self::HEADER..) })
+    }
+}
+
+/// An earlier version: it held from the revision in its key up to, not including, `to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// The revision that replaced or deleted this version.
+    pub(crate) to: u64,
+    /// The version itself.
+    pub(crate) document: Document,
+}
+
+impl Past {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.to.to_le_bytes().to_vec();
+        bytes.extend(self.document.encode());
+        bytes
+    }
+
+    pub(crate) fn decode(mut bytes: Vec<u8>) -> Result<Self, Error> {
+        let to = word(&bytes, 0).ok_or_else(|| damaged("earlier version"))?;
+        Ok(Self { to, document: Document::decode(bytes.split_off(8))? })
+    }
+
+    /// Only the end of the interval: most readers need no more.
+    pub(crate) fn decode_to(bytes: &[u8]) -> Result<u64, Error> {
+        word(bytes, 0).ok_or_else(|| damaged("earlier version"))
+    }
+}
+
+/// What happened to a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It did not exist before.
+    Insert,
+    /// It was replaced or patched.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// An event of the feed; the images are in `doc` and `history`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) kind: ChangeKind,
+    /// The revision of the version before; 0 when there was none.
+    pub(crate) previous: u64,
+    pub(crate) id: Vec<u8>,
+}
+
+impl Change {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let kind = match self.kind {
+            ChangeKind::Insert => 1,
+            ChangeKind::Update => 2,
+            ChangeKind::Delete => 3,
+        };
+        let mut bytes = vec![VERSION, kind];
+        bytes.extend(self.previous.to_le_bytes());
+        bytes.extend(&self.id);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let kind = match bytes {
+            [VERSION, 1, ..] => ChangeKind::Insert,
+            [VERSION, 2, ..] => ChangeKind::Update,
+            [VERSION, 3, ..] => ChangeKind::Delete,
+            _ => return Err(damaged("change")),
+        };
+        let previous = word(bytes, 2).ok_or_else(|| damaged("change"))?;
+        Ok(Self { kind, previous, id: bytes[10..].to_vec() })
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn damaged(what: &'static str) -> Error {
+    Error::corruption("reading the state", format!("a stored {what} has a form that this version does not know"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back() {
+        let document = Document { revision: 7, created_ms: 9, body: Bytes::from_static(b"{}") };
+        let past = Past { to: 8, document: document.clone() };
+        assert_eq!(Document::decode(document.encode()).ok(), Some(document));
+        assert_eq!(Past::decode_to(&past.encode()).ok(), Some(8));
+        assert_eq!(Past::decode(past.encode()).ok(), Some(past));
+        let change = Change { kind: ChangeKind::Delete, previous: 3, id: b"x".to_vec() };
+        assert_eq!(Change::decode(&change.encode()).ok(), Some(change));
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        assert!(Document::decode(vec![]).is_err());
+        assert!(Document::decode(vec![9; 30]).is_err());
+        assert!(Past::decode(vec![1, 2]).is_err());
+        assert!(Change::decode(&[VERSION, 7, 0, 0]).is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! What the tests of the engine are made of: a node on real RocksDB that can crash, a leader whose log can delay, lose
+//! and void entries, scenarios written as text, and random commands.
+
+mod commands;
+mod leader;
+mod node;
+mod script;
+
+pub(crate) use commands::{
+    Dice, IDS, ack, bootstrap, command, create, delete, drop, insert, keyed, patch, put, random, when,
+};
+pub(crate) use leader::{Leader, START_MS, outcome};
+pub(crate) use node::{Node, copy_dir, env};
+pub(crate) use script::{check, check_with, show};

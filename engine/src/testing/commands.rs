@@ -1,0 +1,157 @@
+//! Commands as a node hands them to the leader.
+
+use aerodb_proto as proto;
+use proto::command::Op;
+use proto::precondition::Kind as Condition;
+use proto::{Command, NumberRange, Precondition};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use sha2::{Digest, Sha256};
+
+use crate::limits::Limits;
+use crate::{prepare, view};
+
+/// The service key that [`bootstrap`] makes.
+pub(crate) const SECRET: &str = "secret";
+
+pub(crate) fn caller() -> proto::Caller {
+    proto::Caller { key_id: view::api_key_id(SECRET) }
+}
+
+pub(crate) fn command(op: Op) -> Command {
+    Command { caller: Some(caller()), idempotency: None, catalog_revision: 0, op: Some(op) }
+}
+
+pub(crate) fn bootstrap() -> Command {
+    let service_key =
+        proto::NewDocument { id: caller().key_id, fields: bytes::Bytes::from_static(br#"{"role":"service"}"#) };
+    command(Op::Bootstrap(proto::Bootstrap {
+        cluster_id: "test".into(),
+        secret: vec![7; 32].into(),
+        service_key: Some(service_key),
+    }))
+}
+
+pub(crate) fn create(name: &str) -> Command {
+    command(Op::CreateCollection(proto::CreateCollection { name: name.into(), history_retention_seconds: 0 }))
+}
+
+pub(crate) fn drop(name: &str) -> Command {
+    command(Op::DropCollection(proto::DropCollection { name: name.into() }))
+}
+
+/// An insert of an object, or of an array of them; each brings its id.
+pub(crate) fn insert(collection: &str, body: &str) -> Command {
+    let mut no_id = || panic!("a document of a test has an id: {body}");
+    let inserts = prepare::insert(body.as_bytes(), &mut no_id, &Limits::default()).unwrap();
+    command(Op::Insert(proto::InsertDocuments {
+        collection: collection.into(),
+        documents: inserts.documents,
+        many: inserts.many,
+    }))
+}
+
+pub(crate) fn put(collection: &str, id: &str, body: &str) -> Command {
+    let document = Some(prepare::put(id, body.as_bytes(), &Limits::default()).unwrap());
+    command(Op::Put(proto::PutDocument { collection: collection.into(), document, preconditions: Vec::new() }))
+}
+
+pub(crate) fn patch(collection: &str, id: &str, body: &str) -> Command {
+    let merge_patch = prepare::merge_patch(id, body.as_bytes(), &Limits::default()).unwrap();
+    let (collection, id) = (collection.into(), id.into());
+    command(Op::Patch(proto::PatchDocument { collection, id, merge_patch, preconditions: Vec::new() }))
+}
+
+pub(crate) fn delete(collection: &str, id: &str) -> Command {
+    let (collection, id) = (collection.into(), id.into());
+    command(Op::Delete(proto::DeleteDocument { collection, id, preconditions: Vec::new() }))
+}
+
+/// The same command under a precondition.
+pub(crate) fn when(mut command: Command, condition: Condition) -> Command {
+    let preconditions = match &mut command.op {
+        Some(Op::Put(put)) => &mut put.preconditions,
+        Some(Op::Patch(patch)) => &mut patch.preconditions,
+        Some(Op::Delete(delete)) => &mut delete.preconditions,
+        other => panic!("{other:?} takes no precondition"),
+    };
+    preconditions.push(Precondition { kind: Some(condition) });
+    command
+}
+
+/// The same command with an idempotency key; `scope` is its method and path.
+pub(crate) fn keyed(mut command: Command, scope: &str, key: &str, body: &str) -> Command {
+    let body_digest = Sha256::digest(body).to_vec().into();
+    command.idempotency = Some(proto::IdempotencyKey { key: key.into(), scope: scope.into(), body_digest });
+    command
+}
+
+pub(crate) fn ack(first: u64, last: u64) -> [NumberRange; 1] {
+    [NumberRange { first, last }]
+}
+
+/// Chance, the same for the same seed.
+pub(crate) struct Dice(SmallRng);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(SmallRng::seed_from_u64(seed))
+    }
+
+    /// A number in `0..end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0.random_range(0..end)
+    }
+
+    pub(crate) fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// True once in `times`.
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+}
+
+/// Ids of random documents; one begins with another, so that keys that run into each other are noticed.
+pub(crate) const IDS: [&str; 5] = ["a", "ab", "b", "b!", "ü"];
+
+/// A command on the collections `c`, `d` and `e`, near `revision`.
+pub(crate) fn random(dice: &mut Dice, revision: u64) -> Command {
+    let name = *dice.one_of(&["c", "c", "c", "d", "e"]);
+    let id = *dice.one_of(&IDS);
+    let mut fields = Vec::new();
+    for field in ["n", "m", "s"] {
+        if dice.once_in(2) {
+            let value = dice.one_of(&["1", "2", "2.5", "null", r#""x""#, "[1,2]", r#"{"k":1}"#]);
+            fields.push(format!(r#""{field}":{value}"#));
+        }
+    }
+    let body = format!("{{{}}}", fields.join(","));
+    let command = match dice.below(20) {
+        0..4 => return insert(name, &body.replacen('{', &with_id(id, &body), 1)),
+        4..6 => return insert(name, &many(dice, &body)),
+        6 => return create(name),
+        7 if dice.once_in(4) => return drop(name),
+        8..12 => put(name, id, &body),
+        12..17 => patch(name, id, &body),
+        _ => delete(name, id),
+    };
+    match dice.below(10) {
+        0 => when(command, Condition::IfExists(true)),
+        1 => when(command, Condition::IfAbsent(true)),
+        2 => when(command, Condition::IfRevision(revision.saturating_sub(dice.below(4)))),
+        _ => command,
+    }
+}
+
+fn with_id(id: &str, body: &str) -> String {
+    format!(r#"{{"id":"{id}"{}"#, if body == "{}" { "" } else { "," })
+}
+
+fn many(dice: &mut Dice, body: &str) -> String {
+    let first = dice.below(IDS.len() as u64) as usize;
+    let items: Vec<_> =
+        IDS.iter().cycle().skip(first).take(1 + dice.below(3) as usize).map(|id| body.replacen('{', &with_id(id, body), 1)).collect();
+    format!("[{}]", items.join(","))
+}

@@ -1,0 +1,108 @@
+//! A leader without a network: decides, keeps a log, and applies it as late as a test likes.
+
+use aerodb_proto as proto;
+use prost::Message;
+use proto::{Command, LogId, Outcome};
+
+use super::{Node, bootstrap, create};
+use crate::apply::{Applied, ApplyEntry, ApplyPayload};
+use crate::decide::{Decider, Number, Verdict};
+use crate::limits::Limits;
+
+/// What the leader's clock shows at first, milliseconds since the epoch.
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
+
+/// One node that leads, with its log.
+pub(crate) struct Leader {
+    // Before the node, so that nobody works in its folder when that goes.
+    pub(crate) decider: Decider,
+    pub(crate) node: Node,
+    /// All entries; the first one has index 1.
+    pub(crate) log: Vec<ApplyEntry>,
+    pub(crate) term: u64,
+    pub(crate) clock_ms: u64,
+}
+
+impl Leader {
+    /// A cluster with its identity, its service key and a collection `c`: at `seq` 2 and revision 2.
+    pub(crate) fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    pub(crate) fn with(limits: Limits) -> Self {
+        let node = Node::with(limits);
+        let decider = Decider::begin(node.engine().clone(), 0).unwrap();
+        let mut leader = Self { decider, node, log: Vec::new(), term: 0, clock_ms: START_MS };
+        leader.new_term();
+        leader.submit(&bootstrap());
+        leader.submit(&create("c"));
+        leader
+    }
+
+    pub(crate) fn decide(&mut self, command: &Command) -> Verdict {
+        self.decider.decide(None, command, self.clock_ms).unwrap()
+    }
+
+    pub(crate) fn decide_as(&mut self, number: Number, command: &Command) -> Verdict {
+        self.decider.decide(Some(number), command, self.clock_ms).unwrap()
+    }
+
+    /// Decides, replicates and applies.
+    pub(crate) fn submit(&mut self, command: &Command) -> Outcome {
+        let verdict = self.decide(command);
+        self.append();
+        self.apply();
+        outcome(verdict)
+    }
+
+    pub(crate) fn push(&mut self, payload: ApplyPayload) {
+        let log_id = LogId { term: self.term, index: self.log.len() as u64 + 1 };
+        self.log.push(ApplyEntry { log_id, payload });
+    }
+
+    /// Closes the entry under construction and appends it to the log; its `seq`.
+    pub(crate) fn append(&mut self) -> Option<u64> {
+        let (seq, batch) = self.decider.close()?;
+        self.push(ApplyPayload::Batch(batch.encode_to_vec().into()));
+        Some(seq)
+    }
+
+    /// Closes the entry under construction, and the log refuses it.
+    pub(crate) fn lose(&mut self) {
+        assert!(self.decider.close().is_some(), "there is nothing to lose");
+    }
+
+    /// Applies the next `count` entries.
+    pub(crate) fn apply_some(&mut self, count: u64) -> Vec<Applied> {
+        let index = (self.node.applied_index() + count).min(self.log.len() as u64);
+        let applied = self.node.apply(&self.log, index);
+        self.decider.applied(self.node.engine().meta().seq);
+        applied
+    }
+
+    /// Applies the whole log.
+    pub(crate) fn apply(&mut self) -> Vec<Applied> {
+        self.apply_some(u64::MAX / 2)
+    }
+
+    /// A new epoch of the same term, behind everything that was appended.
+    pub(crate) fn new_epoch(&mut self) {
+        self.apply();
+        self.decider = Decider::begin(self.node.engine().clone(), self.term).unwrap();
+    }
+
+    pub(crate) fn new_term(&mut self) {
+        self.term += 1;
+        self.push(ApplyPayload::Blank);
+        self.new_epoch();
+    }
+}
+
+/// The answer that a verdict holds.
+#[track_caller]
+pub(crate) fn outcome(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Proposed(outcome) | Verdict::Read { outcome, .. } => outcome,
+        other => panic!("{other:?} is no answer"),
+    }
+}

@@ -1,0 +1,51 @@
+//! What the upkeep of a node reads: which history has grown too old, which keys can be forgotten.
+
+use aerodb_proto::Watermark;
+
+use super::{ReadError, View};
+use crate::state::{META, keys};
+
+impl View {
+    /// For each collection the revision that its retention has passed, where it is above the watermark in force.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn watermarks_due(&self, now_ms: u64) -> Result<Vec<Watermark>, ReadError> {
+        let mut due = Vec::new();
+        for collection in self.catalog.iter() {
+            let retention_ms = collection.history_retention_seconds.max(1).saturating_mul(1_000);
+            let revision = self.revision_at(now_ms.saturating_sub(retention_ms))?;
+            if revision > self.watermark(collection.id)? {
+                due.push(Watermark { collection_id: collection.id, revision });
+            }
+        }
+        Ok(due)
+    }
+
+    /// The last revision at or before a time; 0 when there is none.
+    fn revision_at(&self, time_ms: u64) -> Result<u64, ReadError> {
+        // A second's entry is its last revision, so only seconds that are over count.
+        let Some(second) = (time_ms / 1_000).checked_sub(1) else { return Ok(0) };
+        let (from, to) = keys::revision_times_until(second);
+        let mut scan = self.snapshot.scan(META, &from, &to, true);
+        let value = scan.next()?.and_then(|(_, value)| value.try_into().ok());
+        Ok(value.map_or(0, u64::from_be_bytes))
+    }
+
+    /// Up to `limit` idempotency keys that were remembered before `time_ms`.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn idempotency_before(&self, time_ms: u64, limit: usize) -> Result<Vec<bytes::Bytes>, ReadError> {
+        let (from, to) = keys::idempotency_before(time_ms);
+        let mut scan = self.snapshot.scan(META, &from, &to, false);
+        let mut digests = Vec::new();
+        while let Some((key, _)) = scan.next()? {
+            if digests.len() == limit {
+                break;
+            }
+            digests.push(bytes::Bytes::copy_from_slice(keys::idempotency_digest(key)));
+        }
+        Ok(digests)
+    }
+}

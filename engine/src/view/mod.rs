@@ -1,0 +1,189 @@
+//! Reading: one consistent snapshot, with the revision, the catalog and the data that belong together.
+
+mod changes;
+mod cursor;
+mod digest;
+mod history;
+mod list;
+mod maintain;
+
+use std::sync::Arc;
+
+use aerodb_proto::{Caller, Collection, StateMeta};
+use sha2::{Digest as _, Sha256};
+
+pub use changes::Change;
+pub use digest::Digest;
+pub use history::Version;
+pub use list::{Count, ListQuery, Page};
+
+pub use crate::state::record::ChangeKind;
+
+use crate::catalog::{API_KEYS, Catalog};
+use crate::engine::decode_meta;
+use crate::error::Error;
+use crate::kv::{self, Snapshot};
+use crate::limits::Limits;
+use crate::state::record::Document;
+use crate::state::{DOC, META, keys};
+
+/// The state as of one moment. Its calls may block on the disk.
+pub struct View {
+    snapshot: Arc<dyn Snapshot>,
+    meta: StateMeta,
+    catalog: Arc<Catalog>,
+    limits: Limits,
+}
+
+/// A document as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The revision that wrote it.
+    pub revision: u64,
+    /// The final JSON, ready to send.
+    pub body: bytes::Bytes,
+}
+
+/// Figures of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CollectionStats {
+    /// Documents.
+    pub documents: u64,
+    /// Bytes of their stored form, without the index and earlier versions.
+    pub bytes: u64,
+}
+
+/// Why a read has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// History does not reach back that far.
+    #[error("revisions before {oldest} are no longer kept: read at a newer one, or begin anew")]
+    Compacted {
+        /// The oldest revision that can be read.
+        oldest: u64,
+    },
+    /// The revision has not been reached.
+    #[error("the cluster is at revision {current}")]
+    RevisionAhead {
+        /// The revision reached.
+        current: u64,
+    },
+    /// The cursor is none of this query's.
+    #[error("{0}")]
+    InvalidCursor(String),
+    /// The order cannot be applied.
+    #[error("{0}")]
+    InvalidOrder(String),
+    /// The query takes more than a query may.
+    #[error("{0}")]
+    TooExpensive(String),
+    /// The storage failed: the node cannot vouch for its data.
+    #[error(transparent)]
+    Storage(#[from] Error),
+}
+
+impl From<kv::Error> for ReadError {
+    fn from(error: kv::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+impl View {
+    pub(crate) fn new(snapshot: Arc<dyn Snapshot>, cached: &Arc<Catalog>, limits: Limits) -> Result<Self, Error> {
+        let meta = snapshot.get(META, keys::STATE)?.map(|bytes| decode_meta(&bytes)).transpose()?.unwrap_or_default();
+        let catalog = match meta.catalog_revision == cached.revision {
+            true => cached.clone(),
+            false => Arc::new(Catalog::load(&*snapshot, meta.catalog_revision)?),
+        };
+        Ok(Self { snapshot, meta, catalog, limits })
+    }
+
+    /// The revision of this view.
+    pub fn revision(&self) -> u64 {
+        self.meta.revision
+    }
+
+    /// The cluster's epoch; see A4.
+    pub fn epoch(&self) -> u64 {
+        self.meta.epoch
+    }
+
+    /// The index of the last log entry in this view.
+    pub fn applied_index(&self) -> u64 {
+        self.meta.applied.as_ref().map_or(0, |id| id.index)
+    }
+
+    /// The largest time given to a write so far, milliseconds since the epoch.
+    pub fn time_ms(&self) -> u64 {
+        self.meta.time_ms
+    }
+
+    /// The collection called `name`, unless it belongs to the system.
+    pub fn collection(&self, name: &str) -> Option<Arc<Collection>> {
+        self.catalog.get(name).filter(|collection| !is_system(collection)).cloned()
+    }
+
+    /// The collections, by name, without the system's own.
+    pub fn collections(&self) -> Vec<Arc<Collection>> {
+        self.catalog.iter().filter(|collection| !is_system(collection)).cloned().collect()
+    }
+
+    /// The latest version of a document.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn get(&self, collection: &Collection, id: &str) -> Result<Option<Stored>, ReadError> {
+        Ok(self.document(collection.id, id.as_bytes())?.map(Stored::from))
+    }
+
+    /// Who presents `secret`; `None` when no such key is known here.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn api_key(&self, secret: &str) -> Result<Option<Caller>, ReadError> {
+        let key_id = api_key_id(secret);
+        let known = self.document(API_KEYS, key_id.as_bytes())?.is_some();
+        Ok(known.then_some(Caller { key_id }))
+    }
+
+    fn document(&self, collection: u32, id: &[u8]) -> Result<Option<Document>, ReadError> {
+        let bytes = self.snapshot.get(DOC, &keys::doc(collection, id))?;
+        Ok(bytes.map(Document::decode).transpose()?)
+    }
+
+    /// The revision below which nothing of `collection` is kept.
+    fn watermark(&self, collection: u32) -> Result<u64, ReadError> {
+        let bytes = self.snapshot.get(META, &keys::watermark(collection))?;
+        Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    fn check_readable(&self, collection: &Collection, revision: u64) -> Result<(), ReadError> {
+        if revision > self.meta.revision {
+            return Err(ReadError::RevisionAhead { current: self.meta.revision });
+        }
+        let oldest = self.watermark(collection.id)?;
+        if revision < oldest {
+            return Err(ReadError::Compacted { oldest });
+        }
+        Ok(())
+    }
+}
+
+impl From<Document> for Stored {
+    fn from(document: Document) -> Self {
+        Self { revision: document.revision, body: document.body }
+    }
+}
+
+fn is_system(collection: &Collection) -> bool {
+    collection.name.starts_with('_')
+}
+
+/// The id of an API key's document: a digest, so that the key itself is stored nowhere. Keys are random and long (or
+/// the operator's own choice), so a fast digest is enough; passwords are another matter.
+pub fn api_key_id(secret: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"aerodb api key v1\0");
+    hash.update(secret);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

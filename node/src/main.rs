@@ -1,0 +1,24 @@
+//! `aerodb`: the whole of AeroDB in one program. A node of a cluster, a local cluster, and the tools that talk to one.
+//!
+//! This crate stands outside of the replicated state: it may read clocks and draw random numbers.
+#![allow(clippy::disallowed_methods)]
+
+mod bench;
+mod cli;
+mod client;
+mod commands;
+mod exit;
+mod export;
+mod import;
+mod logs;
+mod output;
+mod secret;
+mod server;
+mod supervisor;
+mod units;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

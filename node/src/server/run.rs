@@ -1,0 +1,189 @@
+//! One node, from its configuration to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aerodb_api::{ApiOptions, ApiState};
+use aerodb_engine::Limits as EngineLimits;
+use aerodb_engine::kv::rocks::RocksEnv;
+use aerodb_raft::{Fence, Handle, Options, Services, StartError, SystemClock, TcpConnector, Threads};
+use anyhow::Context;
+use prometheus::Registry;
+use rand::Rng;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Mode, ServerConfig};
+use crate::exit::Advice;
+use crate::output::{Format, Output};
+
+/// Memory for blocks read from disk, shared by the log and the state.
+const CACHE_BYTES: usize = 128 << 20;
+/// Bytes of randomness in a generated service key.
+const KEY_BYTES: usize = 24;
+
+/// Runs a node until it is told to stop.
+pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
+    // Ports first: a node that cannot be reached must not touch data.
+    let listener = TcpListener::bind(config.http_addr).await.map_err(|error| {
+        Advice::failed(format!("cannot listen for clients on {}", config.http_addr))
+            .why(error.to_string())
+            .remedy("stop what uses the port, or choose another with --http-addr")
+    })?;
+    let (key, generated) = match &config.service_key {
+        Some(key) => (key.expose().to_owned(), false),
+        None => (generate_key(), true),
+    };
+    let (registry, fence, stop) = (Registry::new(), Fence::default(), CancellationToken::new());
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process)).context("registering the figures of this process")?;
+    let limits = engine_limits(&config);
+    let services = Services {
+        env: Arc::new(RocksEnv::new(CACHE_BYTES)),
+        clock: Arc::new(SystemClock::new()),
+        random: Arc::new(|bytes| rand::rng().fill_bytes(bytes)),
+        connector: Arc::new(TcpConnector),
+        spawner: Arc::new(Threads),
+        registry: registry.clone(),
+        limits: limits.clone(),
+        fence: fence.clone(),
+    };
+    let starting = aerodb_raft::start(replication(&config, &key), services);
+    let handle = tokio::select! {
+        started = starting => started.map_err(not_started)?,
+        () = told_to_stop() => return Ok(()),
+        reason = fence.fenced() => anyhow::bail!("this node cannot vouch for its data: {reason}"),
+    };
+    let state = ApiState::new(handle.clone(), limits, registry, api_options(&config), stop.clone());
+    let router = aerodb_api::router(state.context("registering the figures of the API")?);
+    let drain = Duration::from_millis(config.limits.drain_ms_max);
+    let serving = tokio::spawn(aerodb_api::serve(listener, router, stop.clone(), drain));
+    tokio::spawn(announce(config.clone(), handle.clone(), generated.then_some(key)));
+
+    let outcome = tokio::select! {
+        () = told_to_stop() => Ok(()),
+        reason = fence.fenced() => Err(anyhow::anyhow!("this node can no longer vouch for its data: {reason}")),
+    };
+    tracing::info!("stopping: requests under way are finished first");
+    stop.cancel();
+    if outcome.is_ok() {
+        // The drain comes first: requests under way still need replication.
+        serving.await.context("serving clients")??;
+        handle.shutdown().await;
+    }
+    tracing::info!("stopped");
+    outcome
+}
+
+fn engine_limits(config: &ServerConfig) -> EngineLimits {
+    EngineLimits {
+        document_bytes_max: config.limits.document_bytes_max as usize,
+        command_bytes_max: config.limits.command_bytes_max as usize,
+        idempotency_bytes_max: config.limits.idempotency_bytes_max,
+        history_seconds_default: config.limits.history_seconds,
+        ..EngineLimits::default()
+    }
+}
+
+fn replication(config: &ServerConfig, key: &str) -> Options {
+    Options {
+        http_addr: config.advertise_http.clone(),
+        peer_addr: config.advertise_peer.clone(),
+        listen_peer: config.peer_addr.to_string(),
+        zone: config.zone.clone().unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        peers: config.peers.clone(),
+        service_key: key.to_owned(),
+        heartbeat: Duration::from_millis(config.heartbeat_ms),
+        election_min: Duration::from_millis(config.election_min_ms),
+        election_max: Duration::from_millis(config.election_max_ms),
+        snapshot_log_bytes: config.limits.snapshot_log_bytes,
+        snapshot_log_entries: config.limits.snapshot_log_entries,
+        log_keep_entries: config.limits.log_keep_entries,
+        ..Options::new(config.node_id, &config.data_dir)
+    }
+}
+
+fn api_options(config: &ServerConfig) -> ApiOptions {
+    let defaults = ApiOptions::default();
+    ApiOptions {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        request_timeout: Duration::from_millis(config.limits.request_ms_max),
+        requests_in_flight_max: config.limits.requests_in_flight_max as usize,
+        ..defaults
+    }
+}
+
+fn not_started(error: StartError) -> anyhow::Error {
+    let advice = Advice::failed("the node did not start").why(error.to_string());
+    match error {
+        StartError::Data { .. } => advice.remedy(
+            "is another node running on this folder? If the data is damaged, move the folder away: the node fetches \
+             everything from the others",
+        ),
+        StartError::Listen { .. } => advice.remedy("stop what uses the port, or choose another with --peer-addr"),
+        StartError::Options(_) | StartError::Raft(_) => advice,
+    }
+    .into()
+}
+
+/// Says, once it serves, where this node is and what to try next.
+async fn announce(config: ServerConfig, handle: Handle, generated: Option<String>) {
+    let named_here = handle.wait_named().await;
+    handle.wait_recovered().await;
+    let url = format!("http://{}", config.advertise_http);
+    tracing::info!(
+        node = config.node_id, url, data = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"),
+        "this node serves"
+    );
+    let shown = generated.filter(|_| named_here);
+    let output = Output::new(Format::Human);
+    if config.mode == Mode::Dev {
+        output.note(dev_banner(&url, &config, shown.as_deref()));
+    } else if let Some(key) = shown {
+        output.note(format!("\nThe service key of this cluster, shown this once:\n\n  {key}\n"));
+    }
+}
+
+fn dev_banner(url: &str, config: &ServerConfig, key: Option<&str>) -> String {
+    let (key_line, token) = match key {
+        Some(key) => (format!("\n  service key   {key}   (shown this once; keep it)"), key),
+        None => (String::new(), "$AERODB_TOKEN"),
+    };
+    format!(
+        "\nAeroDB is ready.\n\n  API           {url}\n  data          {}{key_line}\n\nTry:\n  \
+         export AERODB_URL={url} AERODB_TOKEN={token}\n  \
+         aerodb collection create notes\n  \
+         curl -s -H \"Authorization: Bearer $AERODB_TOKEN\" -d '{{\"text\":\"hello\"}}' {url}/api/notes\n\n\
+         Ctrl-C stops it; the data stays.\n",
+        config.data_dir.display()
+    )
+}
+
+fn generate_key() -> String {
+    let mut bytes = [0_u8; KEY_BYTES];
+    rand::rng().fill_bytes(&mut bytes);
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("aero_sk_{text}")
+}
+
+/// Returns once the process is told to stop. A second time ends it at once.
+async fn told_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals cannot be listened for: stop this node with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}

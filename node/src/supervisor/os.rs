@@ -1,0 +1,72 @@
+//! What the operating system does for the supervisor: signals to children, and their death with their parent.
+
+use std::io;
+
+use tokio::process::Command;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Ends a child with its parent, however the parent ends: a supervisor that was killed leaves no node behind that holds
+/// the ports. SIGKILL, because a node survives that by design and because a paused one hears nothing else.
+#[allow(unsafe_code)]
+pub(super) fn die_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    let set = move || {
+        // SAFETY: prctl and getppid only set and read attributes of the calling process. Both are async-signal-safe, as
+        // what runs between fork and exec must be; nothing here allocates or locks.
+        let (result, parent_now) = unsafe {
+            (
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0),
+                libc::getppid(),
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // The parent may have ended before the line above; then nobody would tell this child.
+        if parent_now as u32 != parent {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        Ok(())
+    };
+    // SAFETY: the closure does nothing but what is said above.
+    unsafe {
+        command.pre_exec(set);
+    }
+}
+
+/// Asks a child to finish. The caller has not waited for it yet, so the number cannot be another process's.
+#[allow(unsafe_code)]
+pub(super) fn terminate(pid: u32) {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return };
+    // SAFETY: kill takes two numbers and touches no memory of ours.
+    unsafe {
+        libc::kill(pid, libc::SIGTERM);
+    }
+}
+
+/// The signals that mean stop.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Takes the signals from now on.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for any of them.
+    pub(super) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}

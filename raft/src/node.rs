@@ -1,0 +1,398 @@
+//! One node: its parts, and how they are started.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aerodb_engine::kv::{Env, Logging, Spec};
+use aerodb_engine::{Engine, Limits};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Config, SnapshotPolicy};
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Raft;
+use crate::bootstrap::{self, Begin};
+use crate::clock::Clock;
+use crate::convert;
+use crate::fence::Fence;
+use crate::handle::Handle;
+use crate::lag::LagClock;
+use crate::late::LateConsensus;
+use crate::leadership::{self, Leadership};
+use crate::log::{LOG_FAMILIES, LogHooks, LogMetrics, LogOptions, LogStore};
+use crate::metrics::Metrics;
+use crate::network::{
+    Channels, Connector, Identity, Network, NetworkOptions, PeerService, VoteGate, serve,
+};
+use crate::options::Options;
+use crate::peer_handler::Handler;
+use crate::peers::Peers;
+use crate::progress::Applied;
+use crate::propose::{Parts, Proposer};
+use crate::reads::{LeaderReads, Reads};
+use crate::snapshot::SnapshotStore;
+use crate::snapshot::transfer::{Incoming, Transfers};
+use crate::spawn::Spawner;
+use crate::state_machine::StateMachine;
+use crate::submit::Submitter;
+use crate::topology::{Heard, LagSample};
+use crate::types::Peer;
+use crate::upkeep;
+
+/// What a node is given: everything that is not decided by its own code.
+pub struct Services {
+    /// Opens stores.
+    pub env: Arc<dyn Env>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Fills bytes with randomness that nobody can guess.
+    pub random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    /// The network.
+    pub connector: Arc<dyn Connector>,
+    /// Threads.
+    pub spawner: Arc<dyn Spawner>,
+    /// Where figures go.
+    pub registry: Registry,
+    /// The engine's bounds.
+    pub limits: Limits,
+    /// Ended by whoever finds that this node can no longer vouch for its data.
+    pub fence: Fence,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error("the data in {dir} cannot be opened: {reason}")]
+    Data {
+        /// The folder.
+        dir: String,
+        /// Why.
+        reason: String,
+    },
+    /// The peer address cannot be listened on.
+    #[error("nodes cannot be listened for on {addr}: {reason}")]
+    Listen {
+        /// The address.
+        addr: String,
+        /// Why.
+        reason: String,
+    },
+    /// The options contradict each other.
+    #[error("{0}")]
+    Options(String),
+    /// Raft did not start.
+    #[error("replication did not start: {0}")]
+    Raft(String),
+}
+
+/// The parts of a running node.
+pub(crate) struct Node {
+    pub(crate) options: Options,
+    pub(crate) raft: Raft,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) log: LogStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) gate: Arc<VoteGate>,
+    pub(crate) peers: Peers,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) applied: watch::Receiver<Applied>,
+    pub(crate) leader_reads: LeaderReads,
+    pub(crate) reads: Reads,
+    pub(crate) proposer: Proposer,
+    pub(crate) submitter: Submitter,
+    pub(crate) transfers: Arc<Transfers>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) fence: Fence,
+    pub(crate) stop: CancellationToken,
+    pub(crate) started: Duration,
+    pub(crate) started_ms: u64,
+    /// Held during a promotion.
+    pub(crate) promoting: tokio::sync::Mutex<()>,
+    /// What the other members said last.
+    pub(crate) heard: Mutex<BTreeMap<u64, Heard>>,
+    pub(crate) lag_clock: Mutex<LagClock>,
+    pub(crate) lag_samples: Mutex<std::collections::VecDeque<LagSample>>,
+    /// True once this node has caught up with what the cluster had committed when it started.
+    pub(crate) recovered: watch::Sender<bool>,
+    /// True while a node whose data was lost learns what the others know.
+    pub(crate) relearning: watch::Sender<bool>,
+    /// True once this node's own bootstrap gave the cluster its key.
+    pub(crate) named_cluster: watch::Sender<bool>,
+    pub(crate) process: crate::process::Process,
+}
+
+const LOG_SPEC: Spec = Spec { families: LOG_FAMILIES, logging: Logging::WriteAhead, write_buffer_bytes: 64 << 20 };
+
+/// Starts a node. It takes part in its cluster from then on, until [`Handle::shutdown`].
+///
+/// # Errors
+/// When the data, the address or the options are not good.
+pub async fn start(options: Options, services: Services) -> Result<Handle, StartError> {
+    let Services { env, clock, random, connector, spawner, registry, limits, fence } = services;
+    let data = |reason: String| StartError::Data { dir: options.data_dir.display().to_string(), reason };
+    let wrong = |error: prometheus::Error| StartError::Options(error.to_string());
+
+    let metrics = Arc::new(Metrics::new(&registry).map_err(wrong)?);
+    let log_metrics = LogMetrics::new(&registry).map_err(wrong)?;
+    let dir = &options.data_dir;
+    std::fs::create_dir_all(dir.join("log")).map_err(|e| data(e.to_string()))?;
+    let engine = Engine::open(env.clone(), &dir.join("state"), limits).map_err(|e| data(e.to_string()))?;
+    let engine = Arc::new(engine);
+    let log_db = env.open(&dir.join("log"), &LOG_SPEC).map_err(|e| data(e.to_string()))?;
+    let hooks = LogHooks {
+        durable_applied: {
+            let engine = engine.clone();
+            Arc::new(move || match engine.durable() {
+                Ok(applied) => Ok(applied.map(|id| id.index)),
+                Err(error) => Err(aerodb_engine::kv::Error::corruption("reading what is durable", error.to_string())),
+            })
+        },
+        fatal: {
+            let fence = fence.clone();
+            Arc::new(move |reason| fence.fence(reason))
+        },
+        clock: clock.clone(),
+        metrics: log_metrics,
+    };
+    let log = LogStore::open(log_db, spawner.clone(), LogOptions::default(), hooks).map_err(|e| data(e.to_string()))?;
+    let snapshots = SnapshotStore::open(dir.join("snapshots"), engine.clone()).map_err(|e| data(e.to_string()))?;
+    let snapshots = Arc::new(snapshots);
+    let incoming = Incoming::open(dir.join("snapshots").join("incoming"), spawner.clone());
+    let incoming = Arc::new(incoming.await.map_err(|e| data(e.to_string()))?);
+
+    let cluster_id = engine.cluster_id().map_err(|e| data(e.to_string()))?;
+    let identity = Arc::new(Identity::new(options.node_id, &options.peer_addr, &cluster_id));
+    let network_options = NetworkOptions::for_election(options.election_min, options.election_max);
+    let channels = Arc::new(Channels::new(connector.clone(), network_options.clone()));
+    let peers = Peers::new(channels.clone(), identity.clone(), members(&options));
+    let network = Network::new(identity.clone(), channels.clone(), spawner.clone());
+    let transfers = network.transfers().clone();
+
+    // The port opens before Raft runs: nodes of a new cluster ask each other who they are.
+    let gate = Arc::new(VoteGate::new(false));
+    let consensus = Arc::new(LateConsensus::default());
+    let mut log_here = log.clone();
+    let found = bootstrap::look(&options, &mut log_here, &engine).await.map_err(|e| data(e.to_string()))?;
+    let handler = Arc::new(Handler::new(found.clone(), identity.clone()));
+    let stop = CancellationToken::new();
+    let listen_failed = |e: std::io::Error| StartError::Listen { addr: options.peer_addr.clone(), reason: e.to_string() };
+    let listener = connector.listen(&options.listen_peer).await.map_err(listen_failed)?;
+    let service = PeerService {
+        identity: identity.clone(),
+        gate: gate.clone(),
+        consensus: consensus.clone(),
+        incoming,
+        handler: handler.clone(),
+        options: network_options,
+        stop: stop.clone(),
+    };
+    tokio::spawn(async move {
+        if let Err(error) = serve(listener, service).await {
+            tracing::error!(%error, "the peer port stopped");
+        }
+    });
+
+    let begin = bootstrap::decide(&found, &mut log_here, &peers).await?;
+
+    let (applied_tx, applied) = watch::channel(Applied::of(&engine.meta()));
+    let machine = StateMachine {
+        engine: engine.clone(),
+        snapshots: snapshots.clone(),
+        applied: Arc::new(applied_tx),
+        spawner: spawner.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        fence: fence.clone(),
+    };
+    let config = Arc::new(raft_config(&options).validate().map_err(|e| StartError::Options(e.to_string()))?);
+    let raft = Raft::new(options.node_id, config, network, log.clone(), machine).await;
+    let raft = raft.map_err(|e| StartError::Raft(e.to_string()))?;
+    if begin == Begin::Relearn {
+        // Until it knows what the others know, it neither votes nor stands.
+        raft.runtime_config().elect(false);
+    }
+    peers.attach(raft.clone());
+    consensus.set(raft.clone());
+
+    let leadership = leadership::follow(&raft);
+    let patience = options.election_max;
+    let leader_reads = LeaderReads::start(raft.clone(), leadership.clone(), patience);
+    let node_id = options.node_id;
+    let reads = Reads::start(node_id, leader_reads.clone(), leadership.clone(), peers.clone(), patience * 2);
+    let proposer = Proposer::start(Parts {
+        node_id,
+        raft: raft.clone(),
+        engine: engine.clone(),
+        clock: clock.clone(),
+        leadership: leadership.clone(),
+        applied: applied.clone(),
+        reads: leader_reads.clone(),
+        fence: fence.clone(),
+        metrics: metrics.clone(),
+        entry_bytes_max: options.entry_bytes_max,
+        entries_in_flight_max: options.entries_in_flight_max,
+        intake_max: options.intake_max,
+    });
+    let window = options.session_window_max;
+    let submitter =
+        Submitter::new(node_id, proposer.clone(), leadership.clone(), peers.clone(), window, metrics.clone());
+
+    let node = Arc::new(Node {
+        started: clock.monotonic(),
+        started_ms: clock.now_ms(),
+        options,
+        raft,
+        engine,
+        log,
+        clock,
+        random,
+        spawner,
+        identity,
+        gate,
+        peers,
+        leadership,
+        applied,
+        leader_reads,
+        reads,
+        proposer,
+        submitter,
+        transfers,
+        metrics,
+        fence,
+        stop,
+        promoting: tokio::sync::Mutex::default(),
+        heard: Mutex::default(),
+        lag_clock: Mutex::default(),
+        lag_samples: Mutex::default(),
+        recovered: watch::Sender::new(false),
+        relearning: watch::Sender::new(begin == Begin::Relearn),
+        named_cluster: watch::Sender::new(false),
+        process: crate::process::Process::default(),
+    });
+    handler.attach(node.clone());
+    bootstrap::begin(&node, begin).await?;
+    upkeep::start(&node);
+    Ok(Handle::new(node))
+}
+
+/// The members of a new cluster.
+fn members(options: &Options) -> BTreeMap<u64, Peer> {
+    let mut members: BTreeMap<u64, Peer> = options
+        .peers
+        .iter()
+        .map(|(id, addr)| {
+            let http_addr = options.peers_http.get(id).cloned().unwrap_or_default();
+            (*id, Peer { http_addr, peer_addr: addr.clone() })
+        })
+        .collect();
+    members.insert(
+        options.node_id,
+        Peer { http_addr: options.http_addr.clone(), peer_addr: options.peer_addr.clone() },
+    );
+    members
+}
+
+fn raft_config(options: &Options) -> Config {
+    let ms = |duration: Duration| duration.as_millis() as u64;
+    Config {
+        cluster_name: "aerodb".to_owned(),
+        heartbeat_interval: ms(options.heartbeat),
+        election_timeout_min: ms(options.election_min),
+        election_timeout_max: ms(options.election_max),
+        // Hazard 5: the default gives a snapshot 200 ms. The transfer has its own idle timeout.
+        install_snapshot_timeout: 10 * 60 * 1_000,
+        // Hazard 4: snapshots are made by our own upkeep, by bytes and entries.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: options.log_keep_entries,
+        max_payload_entries: 64,
+        // Hazard 5: off by default.
+        enable_pre_vote: Some(true),
+        // Hazard 1: a restarted leader must not believe that it still leads.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    }
+}
+
+impl Node {
+    /// Time since this leader heard from `node`.
+    pub(crate) fn heartbeat_age(&self, node: u64) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let acked = (*metrics.heartbeat.as_ref()?.get(&node)?)?;
+        Some(openraft_rt::Instant::elapsed(&*acked))
+    }
+
+    /// The entry up to which the leader knows the log of `node` to agree.
+    pub(crate) fn matched(&self, node: u64) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.as_ref()?.get(&node)?;
+        matched.as_ref().map(|id| id.index())
+    }
+
+    /// Entries that `node` is known to lack; only on the leader.
+    pub(crate) fn replication_lag(&self, node: u64) -> Option<u64> {
+        Some(self.last_index().saturating_sub(self.matched(node)?))
+    }
+
+    /// The end of this node's log.
+    pub(crate) fn last_index(&self) -> u64 {
+        self.raft.metrics().borrow_watched().last_log_index.unwrap_or(0)
+    }
+
+    /// The last entry that this node knows to be committed.
+    pub(crate) fn committed_index(&self) -> u64 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.cluster_committed.as_ref().or(metrics.local_committed.as_ref()).map_or(0, |id| id.index())
+    }
+
+    /// What `node` said last.
+    pub(crate) fn heard(&self, node: u64) -> Option<Heard> {
+        self.heard.lock().get(&node).cloned()
+    }
+
+    /// True when this node leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.leadership.borrow().leader == Some(self.options.node_id)
+    }
+
+    /// This node's own status.
+    pub(crate) fn status(&self) -> aerodb_proto::StatusResponse {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched().clone();
+        let meta = self.engine.meta();
+        aerodb_proto::StatusResponse {
+            group: crate::network::GROUP,
+            node_id: self.options.node_id,
+            cluster_id: self.identity.cluster_id().to_string(),
+            initialized: metrics.membership_config.nodes().next().is_some(),
+            vote: Some(convert::vote_proto(&metrics.vote)),
+            last_log_id: metrics.last_log_index.map(|index| aerodb_proto::LogId { term: 0, index }),
+            committed: metrics.cluster_committed.as_ref().or(metrics.local_committed.as_ref()).map(convert::log_id_proto),
+            applied: meta.applied,
+            durable: Some(aerodb_proto::LogId { term: 0, index: self.metrics.durable_index.get() as u64 }),
+            version: self.options.version.clone(),
+            http_addr: self.options.http_addr.clone(),
+            peer_addr: self.options.peer_addr.clone(),
+            started_ms: self.started_ms,
+            uptime_ms: (self.clock.monotonic() - self.started).as_millis() as u64,
+            cpu_micros: self.process.cpu_micros(),
+            memory_bytes: self.process.memory_bytes(),
+            disk_free_bytes: self.process.disk_free_bytes(&self.options.data_dir),
+            disk_used_bytes: self.process.disk_used_bytes(),
+            revision: meta.revision,
+            zone: self.options.zone.clone(),
+            recovering: *self.relearning.borrow(),
+            feature_level: aerodb_proto::FEATURE_LEVEL,
+            incarnation: 0,
+        }
+    }
+}

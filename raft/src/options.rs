@@ -1,0 +1,84 @@
+//! How a node takes part in replication.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a node needs to know to take part. Times are those of openraft unless they say otherwise.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node's id, 1 or more; never used again for another node.
+    pub node_id: u64,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where clients reach this node: host:port.
+    pub http_addr: String,
+    /// Where the other nodes reach this node: host:port.
+    pub peer_addr: String,
+    /// Where this node listens for the other nodes: host:port.
+    pub listen_peer: String,
+    /// The zone or rack of this node, for the topology.
+    pub zone: String,
+    /// This program's version, for the topology.
+    pub version: String,
+    /// The members of a new cluster, by id: where the others reach them. This node is one of them.
+    pub peers: BTreeMap<u64, String>,
+    /// Where clients reach the members of a new cluster, as far as it is known.
+    pub peers_http: BTreeMap<u64, String>,
+    /// The secret of the first service key, for a new cluster.
+    pub service_key: String,
+    /// How often a leader says that it is alive.
+    pub heartbeat: Duration,
+    /// The shortest silence after which a follower stands for election.
+    pub election_min: Duration,
+    /// The longest, and the leader's lease.
+    pub election_max: Duration,
+    /// Bytes of the log since the last snapshot after which a new one is made.
+    pub snapshot_log_bytes: u64,
+    /// Entries of the log since the last snapshot after which a new one is made.
+    pub snapshot_log_entries: u64,
+    /// Entries kept behind a snapshot, so that a node that was away for a moment needs none.
+    pub log_keep_entries: u64,
+    /// Bytes of one log entry at most.
+    pub entry_bytes_max: usize,
+    /// Entries that the leader has handed to the log and not yet seen applied, at most.
+    pub entries_in_flight_max: usize,
+    /// Commands that wait for the leader's decision, at most.
+    pub intake_max: usize,
+    /// Commands of one node without an answer, at most.
+    pub session_window_max: usize,
+    /// How far a replica may be behind, in entries, to be made the leader.
+    pub promotion_lag_max: u64,
+    /// How long a promotion waits for a replica that is a little behind.
+    pub promotion_catch_up: Duration,
+}
+
+impl Options {
+    /// Options with the usual times and bounds.
+    pub fn new(node_id: u64, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            node_id,
+            data_dir: data_dir.into(),
+            http_addr: String::new(),
+            peer_addr: String::new(),
+            listen_peer: String::new(),
+            zone: String::new(),
+            version: String::new(),
+            peers: BTreeMap::new(),
+            peers_http: BTreeMap::new(),
+            service_key: String::new(),
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(400),
+            snapshot_log_bytes: 256 << 20,
+            snapshot_log_entries: 200_000,
+            log_keep_entries: 20_000,
+            entry_bytes_max: 16 << 20,
+            entries_in_flight_max: 4,
+            intake_max: 16_384,
+            session_window_max: 4_096,
+            promotion_lag_max: 100,
+            promotion_catch_up: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Linearizable reads on any node: ReadIndex rounds, shared by all who wait.
+
+use std::time::Duration;
+
+use aerodb_proto as proto;
+use openraft::raft::ReadPolicy;
+use tokio::sync::watch;
+
+use crate::Raft;
+use crate::error::Error;
+use crate::leadership::Leadership;
+use crate::network::Lane;
+use crate::peers::Peers;
+use crate::rounds::Rounds;
+
+/// A place in the log that a read must wait for, confirmed by a quorum of `term`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadPoint {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+}
+
+/// ReadIndex on the leader itself.
+pub(crate) type LeaderRound = Rounds<Result<ReadPoint, Error>>;
+
+/// Confirms that this node leads, now. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct LeaderReads {
+    rounds: LeaderRound,
+}
+
+impl LeaderReads {
+    /// `patience`: how long one round may take.
+    pub(crate) fn start(raft: Raft, leadership: watch::Receiver<Leadership>, patience: Duration) -> Self {
+        let rounds = Rounds::start(move || {
+            let (raft, leadership) = (raft.clone(), leadership.clone());
+            Box::pin(async move {
+                // The term is read before the round: a round that ends in a later term must not count for this one.
+                let term = leadership.borrow().term;
+                let round = tokio::time::timeout(patience, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
+                let linearizer = match round {
+                    Ok(Ok(linearizer)) => linearizer,
+                    Ok(Err(error)) => return Err(refused(&error)),
+                    Err(_) => return Err(Error::QuorumLost),
+                };
+                if leadership.borrow().term != term {
+                    return Err(Error::NoLeader);
+                }
+                Ok(ReadPoint { term, index: linearizer.read_log_id().index() })
+            })
+        });
+        Self { rounds }
+    }
+
+    /// A read index, from a round that begins after this call.
+    pub(crate) async fn confirm(&self) -> Result<ReadPoint, Error> {
+        self.rounds.join().await.unwrap_or(Err(Error::ShuttingDown))
+    }
+}
+
+type ReadError = openraft::errors::RaftError<
+    crate::types::TypeConfig,
+    openraft::errors::LinearizableReadError<crate::types::TypeConfig>,
+>;
+
+fn refused(error: &ReadError) -> Error {
+    use openraft::errors::{LinearizableReadError, RaftError};
+    match error {
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => Error::QuorumLost,
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(_)) => Error::NoLeader,
+        RaftError::Fatal(fatal) => Error::Fenced(fatal.to_string()),
+    }
+}
+
+/// ReadIndex from any node.
+#[derive(Clone)]
+pub(crate) struct Reads {
+    rounds: LeaderRound,
+}
+
+impl Reads {
+    pub(crate) fn start(
+        node_id: u64,
+        leader: LeaderReads,
+        leadership: watch::Receiver<Leadership>,
+        peers: Peers,
+        patience: Duration,
+    ) -> Self {
+        let rounds = Rounds::start(move || {
+            let (leader, leadership, peers) = (leader.clone(), leadership.clone(), peers.clone());
+            Box::pin(async move {
+                let known = leadership.borrow().leader.ok_or(Error::NoLeader)?;
+                if known == node_id {
+                    return leader.confirm().await;
+                }
+                let mut client = peers.client(known, Lane::Control).ok_or(Error::NoLeader)?;
+                let request = proto::ReadIndexRequest { target: Some(peers.target(known)) };
+                let answer = tokio::time::timeout(patience, client.read_index(request)).await;
+                match answer {
+                    Ok(Ok(response)) => {
+                        let response = response.into_inner();
+                        let index = response.read_log_id.unwrap_or_default().index;
+                        Ok(ReadPoint { term: response.term, index })
+                    }
+                    Ok(Err(_)) | Err(_) => Err(Error::NoLeader),
+                }
+            })
+        });
+        Self { rounds }
+    }
+
+    /// A read index, from a round that begins after this call.
+    pub(crate) async fn confirm(&self) -> Result<ReadPoint, Error> {
+        self.rounds.join().await.unwrap_or(Err(Error::ShuttingDown))
+    }
+}

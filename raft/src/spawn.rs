@@ -1,0 +1,81 @@
+//! Where work runs, handed in: real threads in production, plain tasks of one thread in a simulation.
+
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+/// Starts work away from the asynchronous threads. Call it within a Tokio runtime.
+pub trait Spawner: Send + Sync + 'static {
+    /// Runs blocking work off the asynchronous threads.
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>);
+
+    /// Runs a future to its end on a thread of its own, where it may block.
+    fn dedicated(&self, name: &'static str, work: BoxFuture<'static, ()>);
+}
+
+/// Production: Tokio's blocking threads, and a thread of the operating system for dedicated work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Threads;
+
+impl Spawner for Threads {
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        tokio::task::spawn_blocking(work);
+    }
+
+    /// # Panics
+    /// When the operating system grants no thread: nothing that asks for one can do without it.
+    fn dedicated(&self, name: &'static str, work: BoxFuture<'static, ()>) {
+        let body = move || futures::executor::block_on(work);
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .expect("a thread can be started");
+    }
+}
+
+/// Simulation: everything is a task of the current runtime, and blocking work is done at once where it is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tasks;
+
+impl Spawner for Tasks {
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+
+    fn dedicated(&self, _name: &'static str, work: BoxFuture<'static, ()>) {
+        tokio::task::spawn(work);
+    }
+}
+
+/// The result of blocking `work`, done off the asynchronous threads.
+pub(crate) async fn run_blocking<T, F>(spawner: &dyn Spawner, work: F) -> T
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let (tx, rx) = oneshot::channel();
+    // Nobody listens any more when the caller was dropped meanwhile.
+    spawner.blocking(Box::new(move || drop(tx.send(work()))));
+    match rx.await {
+        Ok(result) => result,
+        // The work was thrown away: the runtime is being shut down, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Spawner, Tasks, Threads, run_blocking};
+
+    #[tokio::test]
+    async fn results_come_back_from_threads_and_from_tasks() {
+        let spawners: [Arc<dyn Spawner>; 2] = [Arc::new(Threads), Arc::new(Tasks)];
+        for spawner in spawners {
+            assert_eq!(run_blocking(spawner.as_ref(), || 6 * 7).await, 42);
+            let (tx, rx) = tokio::sync::oneshot::channel();
+            spawner.dedicated("test", Box::pin(async move { tx.send(7).expect("someone listens") }));
+            assert_eq!(rx.await, Ok(7));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The engine as openraft's state machine: apply, and snapshots.
+
+use std::io;
+use std::sync::Arc;
+
+use aerodb_engine::Engine;
+use aerodb_engine::apply::{Applied as Engineered, ApplyEntry, ApplyPayload};
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::convert;
+use crate::fence::Fence;
+use crate::metrics::Metrics;
+use crate::progress::Applied as Progress;
+use crate::snapshot::{Snapshot, SnapshotDir, SnapshotStore, manifest};
+use crate::spawn::{Spawner, run_blocking};
+use crate::types::{Applied, Entry, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig};
+
+/// Entries applied in one batch at most.
+const BATCH_ENTRIES_MAX: usize = 128;
+
+/// The state machine that openraft drives. Clones share the state.
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    pub(crate) applied: Arc<watch::Sender<Progress>>,
+    pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) fence: Fence,
+}
+
+impl StateMachine {
+    /// A storage error ends the node; openraft hears of it too.
+    fn fatal(&self, error: impl std::fmt::Display) -> io::Error {
+        self.fence.fence(&error.to_string());
+        io::Error::other(error.to_string())
+    }
+
+    fn apply_batch(&self, entries: &[Entry]) -> io::Result<Vec<Applied>> {
+        let start = self.clock.monotonic();
+        let entries: Vec<ApplyEntry> = entries.iter().map(to_apply).collect();
+        let applied = self.engine.apply(&entries).map_err(|error| self.fatal(error))?;
+        self.metrics.apply_seconds.observe((self.clock.monotonic() - start).as_secs_f64());
+        self.metrics.apply_entries.observe(entries.len() as f64);
+        self.applied.send_replace(Progress::of(&self.engine.meta()));
+        Ok(applied.into_iter().map(from_engine).collect())
+    }
+
+    fn snapshot_of(&self, dir: SnapshotDir) -> io::Result<Snapshot> {
+        let meta = manifest::meta(&dir.manifest).map_err(|error| self.fatal(error))?;
+        Ok(Snapshot { meta, snapshot: dir })
+    }
+}
+
+fn to_apply(entry: &Entry) -> ApplyEntry {
+    let payload = match &entry.payload {
+        Payload::Blank => ApplyPayload::Blank,
+        Payload::Normal(proposal) => ApplyPayload::Batch(proposal.0.clone()),
+        Payload::Membership(membership) => ApplyPayload::Membership(convert::membership_proto(membership)),
+    };
+    ApplyEntry { log_id: convert::log_id_proto(&entry.log_id), payload }
+}
+
+fn from_engine(applied: Engineered) -> Applied {
+    match applied {
+        Engineered::Internal => Applied::Internal,
+        Engineered::Effective => Applied::Effective,
+        Engineered::Void => Applied::Void,
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotDir;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.engine.meta().applied.as_ref().map(convert::log_id);
+        let membership = self.engine.membership().map_err(|error| self.fatal(error))?;
+        Ok((applied, convert::stored_membership(&membership)?))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(BATCH_ENTRIES_MAX);
+        while let Some(batch) = batches.next().await {
+            let (entries, responders): (Vec<_>, Vec<_>) =
+                batch.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+            let applied = self.apply_batch(&entries)?;
+            for (responder, applied) in responders.into_iter().zip(applied) {
+                if let Some(responder) = responder {
+                    responder.send(applied);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Self::SnapshotBuilder> {
+        Some(self.clone())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotDir) -> Result<(), io::Error> {
+        let (store, engine) = (self.snapshots.clone(), self.engine.clone());
+        // First the snapshot becomes durable as the current one, then the state: a crash in between finds a snapshot
+        // that is newer than the state, and installs it at the start.
+        let installed = run_blocking(self.spawner.as_ref(), move || -> io::Result<()> {
+            let snapshot = store.adopt(snapshot)?;
+            Ok(engine.install(&snapshot.path)?)
+        });
+        installed.await.map_err(|error| self.fatal(error))?;
+        let applied = self.engine.meta();
+        if applied.applied.as_ref().map(convert::log_id) != meta.last_log_id {
+            return Err(self.fatal("an installed snapshot is not the one that was announced"));
+        }
+        self.applied.send_replace(Progress::of(&applied));
+        tracing::info!(revision = applied.revision, "a snapshot was installed");
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        self.snapshots.current().map(|dir| self.snapshot_of(dir)).transpose()
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotDir;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let store = self.snapshots.clone();
+        let built = run_blocking(self.spawner.as_ref(), move || store.build()).await;
+        let dir = built.map_err(|error| self.fatal(error))?;
+        tracing::info!(index = dir.manifest.last_log_id.map(|id| id.index), "a snapshot was built");
+        self.snapshot_of(dir)
+    }
+}

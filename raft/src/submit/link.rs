@@ -1,0 +1,86 @@
+//! The stream of commands to a leader on another node, and of their answers back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aerodb_proto::ForwardRequest;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::network::Lane;
+use crate::peers::Peers;
+use crate::propose::{Answer, Place};
+
+/// Commands written to the stream ahead of the network.
+const AHEAD_MAX: usize = 1_024;
+
+type Key = (u64, u64, u32);
+type Waiting = Arc<Mutex<HashMap<Key, oneshot::Sender<Answer>>>>;
+
+/// A stream to one leader. When it breaks, everything on it has an unknown fate.
+pub(super) struct Link {
+    leader: u64,
+    requests: mpsc::Sender<ForwardRequest>,
+    waiting: Waiting,
+}
+
+impl Link {
+    /// Opens a stream; `None` when the leader's address is not known.
+    pub(super) fn open(peers: &Peers, leader: u64) -> Option<Self> {
+        let mut client = peers.client(leader, Lane::Forward)?;
+        let (requests, outgoing) = mpsc::channel::<ForwardRequest>(AHEAD_MAX);
+        let waiting = Waiting::default();
+        let answers = waiting.clone();
+        tokio::spawn(async move {
+            match client.forward(ReceiverStream::new(outgoing)).await {
+                Ok(response) => {
+                    let mut responses = response.into_inner();
+                    while let Some(Ok(response)) = responses.next().await {
+                        let key = (response.session, response.number, response.attempt);
+                        if let Some(reply) = answers.lock().remove(&key) {
+                            drop(reply.send(Answer::from_wire(response.result)));
+                        }
+                    }
+                }
+                Err(error) => tracing::debug!(leader, %error, "no stream to the leader"),
+            }
+            // Dropping the senders tells everybody who waits.
+            answers.lock().clear();
+        });
+        Some(Self { leader, requests, waiting })
+    }
+
+    /// True while the stream to `leader` can be used.
+    pub(super) fn serves(&self, leader: u64) -> bool {
+        self.leader == leader && !self.requests.is_closed()
+    }
+
+    /// Sends a command; the answer comes on the receiver, or its sender is dropped when the stream breaks.
+    pub(super) fn send(&self, place: Place, request: ForwardRequest) -> Sent {
+        let (tx, rx) = oneshot::channel();
+        let key = (place.session, place.number, place.attempt);
+        self.waiting.lock().insert(key, tx);
+        match self.requests.try_send(request) {
+            Ok(()) => Sent::Waiting(rx),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.waiting.lock().remove(&key);
+                Sent::Full
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                self.waiting.lock().remove(&key);
+                Sent::Broken
+            }
+        }
+    }
+}
+
+/// What became of sending.
+pub(super) enum Sent {
+    Waiting(oneshot::Receiver<Answer>),
+    /// Not sent: the stream is full.
+    Full,
+    /// Not sent: the stream has ended.
+    Broken,
+}

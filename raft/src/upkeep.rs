@@ -1,0 +1,264 @@
+//! What a node does by itself, all the time: it keeps its figures, asks the others how they are, makes snapshots, and on
+//! the leader lets old history and old keys go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aerodb_proto as proto;
+use proto::command::Op;
+use proto::{Command, outcome};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::lag;
+use crate::network::Lane;
+use crate::node::Node;
+use crate::progress::Applied;
+use crate::spawn::run_blocking;
+use crate::topology::{Heard, Lag, LagSample};
+
+/// How often the other members are asked how they are.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// After this much silence a member counts as unreachable.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(2_000);
+/// How often the upkeep that costs something runs.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How often the leader looks for history and keys that have grown too old.
+const COLLECT_EVERY: Duration = Duration::from_secs(10);
+/// How often the lag is noted for its history, and for how long it is kept.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+const SAMPLES_MAX: usize = 360;
+/// Idempotency keys forgotten with one command.
+const KEYS_PER_COMMAND: usize = 1_000;
+/// How long a command of the node itself may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Starts everything that runs beside requests.
+pub(crate) fn start(node: &Arc<Node>) {
+    tokio::spawn(recover(node.clone()));
+    every(node, lag::STEP, |node| async move { note(&node) });
+    every(node, ASK_EVERY, ask_all);
+    every(node, TEND_EVERY, tend);
+    every(node, COLLECT_EVERY, collect);
+    every(node, SAMPLE_EVERY, |node| async move { sample(&node) });
+    tokio::spawn(name_cluster(node.clone()));
+}
+
+fn every<F>(node: &Arc<Node>, period: Duration, work: impl Fn(Arc<Node>) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let node = node.clone();
+    tokio::spawn(async move {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = node.stop.cancelled() => return,
+                _ = ticks.tick() => work(node.clone()).await,
+            }
+        }
+    });
+}
+
+/// Hazard 1: until what the cluster had committed is applied here, this node may be behind its own former self.
+async fn recover(node: Arc<Node>) {
+    loop {
+        tokio::select! {
+            () = node.stop.cancelled() => return,
+            done = node.raft.wait_for_recovery(Some(Duration::from_secs(10))) => match done {
+                Ok(_) => break,
+                Err(error) => tracing::debug!(%error, "not caught up yet"),
+            },
+        }
+    }
+    node.recovered.send_replace(true);
+    tracing::info!(applied = node.applied.borrow().index, "this node has caught up");
+}
+
+/// Keeps the cheap figures.
+fn note(node: &Node) {
+    let (leadership, applied): (_, Applied) = (*node.leadership.borrow(), *node.applied.borrow());
+    let committed = node.committed_index();
+    node.lag_clock.lock().note(node.clock.monotonic(), committed);
+    let metrics = &node.metrics;
+    metrics.term.set(leadership.term as i64);
+    metrics.is_leader.set(i64::from(node.leads()));
+    metrics.commit_index.set(committed as i64);
+    metrics.applied_index.set(applied.index as i64);
+    metrics.revision.set(applied.revision as i64);
+}
+
+/// Asks every other member how it is, and keeps the lag figures.
+async fn ask_all(node: Arc<Node>) {
+    let others: Vec<u64> = node.peers.others().into_keys().collect();
+    let asked = others.iter().map(|&id| ask(node.clone(), id));
+    futures::future::join_all(asked).await;
+    node.heard.lock().retain(|id, _| others.contains(id));
+    show_lag(&node);
+}
+
+async fn ask(node: Arc<Node>, id: u64) {
+    let Some(mut client) = node.peers.client(id, Lane::Control) else { return };
+    let request = proto::StatusRequest { target: Some(node.peers.target(id)) };
+    if let Ok(Ok(response)) = timeout(ASK_EVERY, client.status(request)).await {
+        let heard = Heard { status: response.into_inner(), at: node.clock.monotonic() };
+        node.heard.lock().insert(id, heard);
+    }
+}
+
+fn show_lag(node: &Node) {
+    let (entries, seconds) = (&node.metrics.lag_entries, &node.metrics.lag_seconds);
+    let lags = lags(node);
+    entries.reset();
+    seconds.reset();
+    for (id, lag) in lags {
+        let shown = if node.leads() { id != node.options.node_id } else { id == node.options.node_id };
+        if shown {
+            let label = id.to_string();
+            entries.with_label_values(&[&label]).set(lag.entries as i64);
+            seconds.with_label_values(&[&label]).set(lag.seconds);
+        }
+    }
+}
+
+/// How far every member is behind, as this node knows.
+fn lags(node: &Node) -> BTreeMap<u64, Lag> {
+    let committed = node.committed_index();
+    let now = node.clock.monotonic();
+    let mut applied: BTreeMap<u64, u64> =
+        node.heard.lock().iter().map(|(id, heard)| (*id, heard.status.applied.map_or(0, |id| id.index))).collect();
+    applied.insert(node.options.node_id, node.applied.borrow().index);
+    let clock = node.lag_clock.lock();
+    let lag = |applied: u64| {
+        let entries = committed.saturating_sub(applied);
+        let seconds = if entries == 0 { 0.0 } else { clock.behind(now, applied).as_secs_f64() };
+        Lag { entries, bytes: entries * node.average_entry_bytes(), seconds }
+    };
+    applied.into_iter().map(|(id, applied)| (id, lag(applied))).collect()
+}
+
+fn sample(node: &Node) {
+    let sample = LagSample { time_ms: node.clock.now_ms(), nodes: lags(node) };
+    let mut samples = node.lag_samples.lock();
+    samples.push_back(sample);
+    if samples.len() > SAMPLES_MAX {
+        samples.pop_front();
+    }
+}
+
+/// Looks after the storage: its errors, its figures, snapshots, and history that may go.
+async fn tend(node: Arc<Node>) {
+    let here = node.clone();
+    let tended = run_blocking(node.spawner.as_ref(), move || tend_storage(&here)).await;
+    if let Err(error) = tended {
+        node.fence.fence(&error.to_string());
+        return;
+    }
+    if node.identity.cluster_id().is_empty()
+        && let Ok(id) = node.engine.cluster_id()
+        && !id.is_empty()
+    {
+        node.identity.set_cluster_id(&id);
+    }
+    let applied = node.applied.borrow().index;
+    let first = node.log.first_index();
+    let entries = applied.saturating_sub(first);
+    let due = entries > node.options.snapshot_log_entries + node.options.log_keep_entries
+        || (node.log.log_bytes() > node.options.snapshot_log_bytes && entries > node.options.log_keep_entries);
+    if due && let Err(fatal) = node.raft.trigger().snapshot().await {
+        tracing::debug!(%fatal, "no snapshot: replication has stopped");
+    }
+}
+
+fn tend_storage(node: &Node) -> Result<(), aerodb_engine::Error> {
+    // Hazard 9: without a write-ahead log a failed flush reaches no writer.
+    let errors = node.engine.background_errors();
+    if errors > 0 {
+        let problem = format!("the storage met {errors} errors in the background");
+        return Err(aerodb_engine::kv::Error::new(aerodb_engine::kv::ErrorKind::Io, "flushing", problem).into());
+    }
+    let durable = node.engine.durable()?.map_or(0, |id| id.index);
+    node.metrics.durable_index.set(durable as i64);
+    for (name, value) in node.engine.figures() {
+        node.metrics.storage.with_label_values(&["state", name]).set(value);
+    }
+    node.process.measure(&node.options.data_dir);
+    for _ in 0..50 {
+        if !node.engine.collect_step()? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// On the leader: proposes that old history and old idempotency keys go.
+async fn collect(node: Arc<Node>) {
+    if !node.leads() {
+        return;
+    }
+    let now_ms = node.clock.now_ms();
+    let Ok(view) = node.engine.view() else { return };
+    let deadline = Instant::now() + PATIENCE;
+    let propose = |op| node.submitter.submit_internal(Command { op: Some(op), ..Command::default() }, deadline);
+    let due = view.watermarks_due(now_ms).unwrap_or_default();
+    if !due.is_empty() {
+        drop(propose(Op::AdvanceWatermarks(proto::AdvanceWatermarks { watermarks: due })).await);
+    }
+    let before_ms = now_ms.saturating_sub(node.engine.limits().idempotency_ms);
+    let keys = view.idempotency_before(before_ms, KEYS_PER_COMMAND).unwrap_or_default();
+    if !keys.is_empty() {
+        let garbage = proto::CollectGarbage { idempotency_before_ms: before_ms, idempotency_keys: keys };
+        drop(propose(Op::CollectGarbage(garbage)).await);
+    }
+}
+
+/// The first leader gives the cluster its identity and its first service key; the others learn them from the log.
+async fn name_cluster(node: Arc<Node>) {
+    loop {
+        match node.engine.cluster_id() {
+            Ok(id) if !id.is_empty() => {
+                node.identity.set_cluster_id(&id);
+                return;
+            }
+            Ok(_) if node.leads() => propose_name(&node).await,
+            Ok(_) => {}
+            Err(error) => return node.fence.fence(&error.to_string()),
+        }
+        tokio::select! {
+            () = node.stop.cancelled() => return,
+            () = sleep(Duration::from_millis(20)) => {}
+        }
+    }
+}
+
+async fn propose_name(node: &Arc<Node>) {
+    let (mut id, mut secret) = ([0; 16], [0; 32]);
+    (node.random)(&mut id);
+    (node.random)(&mut secret);
+    let key_id = aerodb_engine::view::api_key_id(&node.options.service_key);
+    let bootstrap = proto::Bootstrap {
+        cluster_id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        secret: secret.to_vec().into(),
+        service_key: Some(proto::NewDocument {
+            id: key_id,
+            fields: bytes::Bytes::from_static(br#"{"name":"first service key","role":"service"}"#),
+        }),
+    };
+    let command = Command { op: Some(Op::Bootstrap(bootstrap)), ..Command::default() };
+    let decided = node.submitter.submit_internal(command, Instant::now() + PATIENCE).await;
+    if let Ok(outcome) = decided
+        && outcome.changed
+        && matches!(outcome.result, Some(outcome::Result::Done(_)))
+    {
+        node.named_cluster.send_replace(true);
+    }
+}
+
+impl Node {
+    /// Bytes of an entry of the log, on the average.
+    pub(crate) fn average_entry_bytes(&self) -> u64 {
+        let entries = self.last_index().saturating_sub(self.log.first_index()) + 1;
+        self.log.log_bytes() / entries.max(1)
+    }
+}

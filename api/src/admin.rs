@@ -128,7 +128,8 @@ async fn create(State(state): State<ApiState>, caller: Caller, request: Request)
     });
     let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
     let outcome = state.write(&caller, key, op).await?;
-    let Some(outcome::Result::Collection(proto::CollectionInfo { collection: Some(collection) })) = &outcome.result else {
+    let Some(outcome::Result::Collection(proto::CollectionInfo { collection: Some(collection) })) = &outcome.result
+    else {
         return Err(Problem::internal(format!("creating a collection came back with {:?}", outcome.result)));
     };
     let mut answer = serialized(StatusCode::CREATED, &Collection::from(collection))?;
@@ -248,12 +249,11 @@ async fn drop_collection(
 #[utoipa::path(get, path = "/admin/digest", tag = "admin", responses((status = 200, body = StateDigest), Problems))]
 async fn digest(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
-    let view = state.handle().local();
+    let view = state.local()?;
     caller.confirm(&view)?;
     let digest = state.blocking(move |_| view.digest()).await?;
     let at = ReadAt::revision(digest.revision);
-    let digest =
-        StateDigest { applied_index: digest.applied_index, revision: digest.revision, digest: digest.digest };
+    let digest = StateDigest { applied_index: digest.applied_index, revision: digest.revision, digest: digest.digest };
     Ok(at.mark(serialized(StatusCode::OK, &digest)?))
 }
 

@@ -64,7 +64,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// Lets only callers with a valid key pass, and no more requests than the node takes.
-pub(crate) async fn require(State(state): State<ApiState>, mut request: Request, next: Next) -> Result<Response, Problem> {
+pub(crate) async fn require(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let _admitted = state.admit()?;
     let caller = authenticate(&state, request.headers()).await?;
     request.extensions_mut().insert(caller);
@@ -76,7 +80,7 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, P
         let detail = "this route needs a key: `Authorization: Bearer <key>`, or `apikey: <key>`";
         return Err(Problem::new(Code::Unauthorized, detail));
     };
-    let mut known = state.handle().local().api_key(secret)?;
+    let mut known = state.local()?.api_key(secret)?;
     if known.is_none() {
         // This node may lag behind the key's creation: a suspicion, until a read barrier has passed.
         let read = state.handle().read(Consistency::Linearizable, state.options().request_timeout).await?;
@@ -119,7 +123,9 @@ mod tests {
     use super::*;
 
     fn check(lines: &[(&'static str, &str)]) -> Result<Option<String>, Code> {
-        let line = |&(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        let line = |&(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
         let headers = HeaderMap::from_iter(lines.iter().map(line));
         secret(&headers).map(|key| key.map(str::to_owned)).map_err(|problem| problem.code())
     }

@@ -24,7 +24,12 @@ pub(crate) struct Whole {
 }
 
 /// Reads a body of at most `bytes_max`.
-pub(crate) async fn whole(state: &ApiState, headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Whole, Problem> {
+pub(crate) async fn whole(
+    state: &ApiState,
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Whole, Problem> {
     let announced = announced(headers);
     if announced.is_some_and(|bytes| bytes > bytes_max) {
         if !headers.contains_key(header::EXPECT) {
@@ -94,7 +99,9 @@ mod tests {
     use super::*;
 
     fn parts(parts: &'static [&'static str]) -> Body {
-        Body::from_stream(futures::stream::iter(parts.iter().map(|part| Ok::<_, Infallible>(Bytes::from_static(part.as_bytes())))))
+        Body::from_stream(futures::stream::iter(
+            parts.iter().map(|part| Ok::<_, Infallible>(Bytes::from_static(part.as_bytes()))),
+        ))
     }
 
     #[tokio::test]

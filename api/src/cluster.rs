@@ -60,9 +60,9 @@ pub(crate) struct Topology {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Quorum {
     /// Voters.
-    size: u64,
+    size: usize,
     /// Voters that are up.
-    healthy: u64,
+    healthy: usize,
     /// Whether those are a majority.
     ok: bool,
 }
@@ -72,14 +72,15 @@ pub(crate) struct Quorum {
 pub(crate) struct Node {
     id: u64,
     /// `leader`, `follower` or `learner`.
-    role: String,
-    /// `healthy`, `lagging`, `unreachable`, ..
-    state: String,
+    role: &'static str,
+    /// `healthy`, `lagging`, `recovering` or `unreachable`.
+    state: &'static str,
     http_addr: String,
     peer_addr: String,
     version: String,
     zone: String,
     uptime_ms: Option<u64>,
+    /// CPU time that its process has used.
     cpu_seconds: Option<f64>,
     memory_bytes: Option<u64>,
     disk_used_bytes: Option<u64>,
@@ -90,17 +91,28 @@ pub(crate) struct Node {
     matched_index: Option<u64>,
     applied_index: Option<u64>,
     durable_index: Option<u64>,
+    /// The revision that it has applied.
+    revision: Option<u64>,
     lag: Lag,
-    /// A snapshot on its way to this node: from 0 to 1.
-    snapshot_progress: Option<f64>,
+    /// A snapshot on its way to it; only the leader knows.
+    snapshot_transfer: Option<Transfer>,
+}
+
+/// A snapshot on its way to a node.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Transfer {
+    sent_bytes: u64,
+    total_bytes: u64,
 }
 
 /// How far a node is behind the leader.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Lag {
-    entries: Option<u64>,
-    bytes: Option<u64>,
-    seconds: Option<f64>,
+    entries: u64,
+    /// As far as the node that answers can tell.
+    bytes: u64,
+    /// For how long it has been behind.
+    seconds: f64,
 }
 
 /// How far each node is behind, now and in the last hour.
@@ -119,14 +131,12 @@ pub(crate) struct NodeLag {
     lag: Lag,
 }
 
-/// How far one node was behind at one time.
+/// How far the nodes were behind at one time.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LagSample {
     /// Milliseconds since the epoch.
-    at_ms: u64,
-    id: u64,
-    #[serde(flatten)]
-    lag: Lag,
+    time_ms: u64,
+    nodes: Vec<NodeLag>,
 }
 
 /// Whether a replica could lead.
@@ -154,7 +164,7 @@ pub(crate) struct Promoted {
 }
 
 fn checks(checks: Vec<raft::Check>) -> Vec<Check> {
-    checks.into_iter().map(|raft::Check { name, ok, detail, .. }| Check { name, ok, detail }).collect()
+    checks.into_iter().map(|raft::Check { name, ok, detail }| Check { name, ok, detail }).collect()
 }
 
 async fn topology(state: &ApiState) -> Topology {
@@ -206,12 +216,12 @@ struct Outline {
     term: u64,
     leader: Option<u64>,
     quorum_ok: bool,
-    nodes: Vec<(u64, String, String)>,
+    nodes: Vec<(u64, &'static str, &'static str)>,
 }
 
 impl Outline {
     fn of(topology: &Topology) -> Self {
-        let nodes = topology.nodes.iter().map(|node| (node.id, node.role.clone(), node.state.clone())).collect();
+        let nodes = topology.nodes.iter().map(|node| (node.id, node.role, node.state)).collect();
         Self { term: topology.term, leader: topology.leader, quorum_ok: topology.quorum.ok, nodes }
     }
 }
@@ -231,7 +241,7 @@ impl Watch {
                 continue;
             }
             // A key that was revoked ends what it opened.
-            self.caller.confirm(&self.state.handle().local()).ok()?;
+            self.caller.confirm(&*self.state.local().ok()?).ok()?;
             (self.silent, self.last) = (0, Some(outline));
             let mut text = String::new();
             event(&mut text, "cluster", None, &serde_json::to_string(&topology).ok()?);
@@ -283,10 +293,7 @@ async fn promotion(
     request: Request,
 ) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
-    if topology(&state).await.nodes.iter().all(|node| node.id != id) {
-        return Err(unknown(id));
-    }
-    let promotion = state.handle().promotion(id).await?;
+    let promotion = state.handle().promotion(id).await.map_err(|error| not_promoted(id, error))?;
     serialized(StatusCode::OK, &Promotion { eligible: promotion.eligible, checks: checks(promotion.checks) })
 }
 
@@ -304,59 +311,71 @@ async fn promote(
     request: Request,
 ) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
-    match state.handle().promote(id, state.options().promote_timeout).await {
-        Ok(raft::Promoted { leader, term, took_ms, .. }) => serialized(StatusCode::OK, &Promoted { leader, term, took_ms }),
-        Err(PromoteError::NotEligible(failed)) => {
+    let promoted = state.handle().promote(id, state.options().promote_timeout).await;
+    let raft::Promoted { leader, term, took_ms } = promoted.map_err(|error| not_promoted(id, error))?;
+    serialized(StatusCode::OK, &Promoted { leader, term, took_ms })
+}
+
+fn not_promoted(id: u64, error: PromoteError) -> Problem {
+    match error {
+        PromoteError::NotEligible(failed) => {
             let failed = checks(failed);
             let reasons: Vec<_> = failed.iter().map(|check| format!("{}: {}", check.name, check.detail)).collect();
             let detail = format!("node {id} cannot be made the leader: {}", reasons.join("; "));
-            let failed = serde_json::to_value(failed).map_err(Problem::internal)?;
-            Err(Problem::new(Code::NotEligible, detail).with("checks", failed))
+            Problem::new(Code::NotEligible, detail).with("checks", serde_json::to_value(failed).unwrap_or_default())
         }
-        Err(PromoteError::UnknownNode) => Err(unknown(id)),
-        Err(PromoteError::Failed(error)) => Err(error.into()),
+        PromoteError::UnknownNode(_) => unknown(id),
+        PromoteError::Failed(error) => error.into(),
     }
 }
 
 /// From what replication reports to what is shown.
 mod shapes {
-    use super::{Lag, LagSample, Node, Quorum, Topology, raft};
+    use super::{Lag, LagSample, Node, NodeLag, Quorum, Topology, Transfer, raft};
 
     pub(super) fn topology(node: u64, topology: raft::Topology) -> Topology {
-        let raft::Topology { cluster_id, term, leader, revision, quorum, nodes, .. } = topology;
-        let quorum = Quorum { size: quorum.size as u64, healthy: quorum.healthy as u64, ok: quorum.ok };
-        Topology { cluster_id, node, term, leader, revision, quorum, nodes: nodes.into_iter().map(self::node).collect() }
+        let raft::Topology { cluster_id, term, leader, revision, quorum, nodes } = topology;
+        let quorum = Quorum { size: quorum.size, healthy: quorum.healthy, ok: quorum.ok };
+        let nodes = nodes.into_iter().map(member).collect();
+        Topology { cluster_id, node, term, leader, revision, quorum, nodes }
     }
 
-    fn node(node: raft::NodeStatus) -> Node {
+    fn member(node: raft::NodeStatus) -> Node {
+        // A node that was never heard from has said nothing about itself: its figures are no zeros.
+        let heard = !node.version.is_empty();
+        let figure = |value: u64| heard.then_some(value);
         Node {
             id: node.id,
-            role: node.role.to_string(),
-            state: node.state.to_string(),
+            role: node.role,
+            state: node.state,
+            uptime_ms: figure(node.uptime_ms),
+            cpu_seconds: heard.then_some(node.cpu_micros as f64 / 1e6),
+            memory_bytes: figure(node.memory_bytes),
+            disk_used_bytes: figure(node.disk_used_bytes),
+            disk_free_bytes: figure(node.disk_free_bytes),
+            last_contact_ms: node.last_contact_ms,
+            last_index: figure(node.last_index),
+            matched_index: node.matched_index,
+            applied_index: figure(node.applied_index),
+            durable_index: figure(node.durable_index),
+            revision: figure(node.revision),
+            lag: lag(&node.lag),
+            snapshot_transfer: node
+                .snapshot_transfer
+                .map(|(sent_bytes, total_bytes)| Transfer { sent_bytes, total_bytes }),
             http_addr: node.http_addr,
             peer_addr: node.peer_addr,
             version: node.version,
             zone: node.zone,
-            uptime_ms: node.uptime_ms.into(),
-            cpu_seconds: node.cpu_seconds.into(),
-            memory_bytes: node.memory_bytes.into(),
-            disk_used_bytes: node.disk_used_bytes.into(),
-            disk_free_bytes: node.disk_free_bytes.into(),
-            last_contact_ms: node.last_contact_ms,
-            last_index: node.last_index.into(),
-            matched_index: node.matched_index,
-            applied_index: node.applied_index.into(),
-            durable_index: node.durable_index.into(),
-            lag: lag(node.lag),
-            snapshot_progress: node.snapshot_progress,
         }
     }
 
-    fn lag(lag: raft::Lag) -> Lag {
-        Lag { entries: lag.entries.into(), bytes: lag.bytes.into(), seconds: lag.seconds.into() }
+    fn lag(lag: &raft::Lag) -> Lag {
+        Lag { entries: lag.entries, bytes: lag.bytes, seconds: lag.seconds }
     }
 
     pub(super) fn lag_sample(sample: raft::LagSample) -> LagSample {
-        LagSample { at_ms: sample.at_ms, id: sample.node_id, lag: lag(sample.lag) }
+        let nodes = sample.nodes.iter().map(|(&id, behind)| NodeLag { id, lag: lag(behind) }).collect();
+        LagSample { time_ms: sample.time_ms, nodes }
     }
 }

@@ -56,7 +56,8 @@ impl Mode {
         let min_revision = match headers.get(MIN_REVISION) {
             None => None,
             Some(value) => {
-                let revision = value.to_str().map_err(|_| "a revision".to_owned()).and_then(|text| number(text, 0, u64::MAX));
+                let revision =
+                    value.to_str().map_err(|_| "a revision".to_owned()).and_then(|text| number(text, 0, u64::MAX));
                 Some(revision.map_err(|message| Problem::header("Aerodb-Min-Revision", message))?)
             }
         };
@@ -65,7 +66,10 @@ impl Mode {
             None | Some("linearizable") => Mode::Linearizable,
             Some("session") => Mode::Session { min_revision: min_revision.unwrap_or(0) },
             Some("stale") if min_revision.is_some() => {
-                return Err(Problem::header("Aerodb-Min-Revision", "a stale read keeps to no minimum: use consistency=session"));
+                return Err(Problem::header(
+                    "Aerodb-Min-Revision",
+                    "a stale read keeps to no minimum: use consistency=session",
+                ));
             }
             Some("stale") => Mode::Stale { max_staleness: max_staleness_ms.map(Duration::from_millis) },
             Some(_) => return Err(Problem::parameter("consistency", "`linearizable`, `session` or `stale`")),

@@ -65,7 +65,9 @@ impl From<view::ReadError> for Problem {
             InvalidCursor(_) => Problem::new(Code::InvalidCursor, detail.as_str()).with_mistake("cursor", detail),
             InvalidOrder(_) => Problem::new(Code::InvalidOrder, detail.as_str()).with_mistake("order", detail),
             TooExpensive(_) => Problem::new(Code::QueryTooExpensive, detail),
-            Storage(error) => Problem::new(Code::StorageError, "the node's storage failed: ask another node").with_cause(error),
+            Storage(error) => {
+                Problem::new(Code::StorageError, "the node's storage failed: ask another node").with_cause(error)
+            }
         }
     }
 }
@@ -78,6 +80,9 @@ impl From<aerodb_raft::Error> for Problem {
         let problem = match &error {
             // Its words are for the operator: they may name files.
             Error::Fenced(why) => Problem::new(code, "this node has stopped serving: ask another one").with_cause(why),
+            Error::TooStale { age } if *age == std::time::Duration::MAX => {
+                Problem::new(code, "this node cannot tell how old its data is")
+            }
             Error::RevisionAhead { current } => Problem::new(code, error.to_string()).with("current", *current),
             _ => Problem::new(code, error.to_string()),
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -143,7 +143,6 @@ struct Inner {
     detail: String,
     errors: Vec<Mistake>,
     extra: Map<String, Value>,
-    headers: Vec<(HeaderName, HeaderValue)>,
     retry_after_ms: Option<u64>,
     revision: Option<u64>,
     cause: Option<String>,
@@ -157,7 +156,6 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             extra: Map::new(),
-            headers: Vec::new(),
             retry_after_ms: code.retry_after_ms(),
             revision: None,
             cause: None,
@@ -202,11 +200,6 @@ impl Problem {
     /// Adds a member of the problem's own.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.extra.insert(name.to_owned(), value.into());
-        self
-    }
-
-    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.0.headers.push((name, value));
         self
     }
 
@@ -288,9 +281,6 @@ impl Problem {
         }
         if let Some(revision) = self.0.revision {
             headers.insert(crate::response::REVISION, HeaderValue::from(revision));
-        }
-        for (name, value) in &self.0.headers {
-            headers.insert(name.clone(), value.clone());
         }
         response
     }

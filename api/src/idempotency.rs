@@ -29,7 +29,11 @@ pub(crate) fn scoped(
     body: &[u8],
 ) -> Result<Option<proto::IdempotencyKey>, Problem> {
     let key = key(headers)?;
-    Ok(key.map(|key| proto::IdempotencyKey { key, scope: format!("{method} {path}"), body_digest: Sha256::digest(body).to_vec().into() }))
+    Ok(key.map(|key| proto::IdempotencyKey {
+        key,
+        scope: format!("{method} {path}"),
+        body_digest: Sha256::digest(body).to_vec().into(),
+    }))
 }
 
 #[cfg(test)]

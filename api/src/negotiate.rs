@@ -73,7 +73,10 @@ pub(crate) enum BodyForm {
 /// What the body claims to be; without a claim it is JSON.
 pub(crate) fn body_form(headers: &HeaderMap) -> Result<BodyForm, Problem> {
     let refused = |detail: String| Problem::new(Code::UnsupportedMediaType, detail);
-    let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
         return Err(refused("a body is sent as it is, without Content-Encoding".into()));
     }
@@ -120,7 +123,10 @@ mod tests {
         assert_eq!(check("text/csv;q=0.5, application/json"), Form::Json);
         assert_eq!(check("text/csv, */*;q=0.1"), Form::Csv);
         assert_eq!(check("image/png"), Form::Json);
-        assert_eq!(accept(&with(header::ACCEPT, "text/event-stream"), &[Form::NdJson, Form::EventStream]), Form::EventStream);
+        assert_eq!(
+            accept(&with(header::ACCEPT, "text/event-stream"), &[Form::NdJson, Form::EventStream]),
+            Form::EventStream
+        );
         assert_eq!(accept(&with(header::ACCEPT, "application/json"), &[Form::NdJson, Form::EventStream]), Form::NdJson);
     }
 
@@ -131,7 +137,8 @@ mod tests {
         assert_eq!(check("application/json; charset=UTF-8"), Ok(BodyForm::Json));
         assert_eq!(check("application/merge-patch+json"), Ok(BodyForm::Json));
         assert_eq!(check("application/x-ndjson"), Ok(BodyForm::NdJson));
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "+json", ""] {
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "+json", ""]
+        {
             assert_eq!(check(bad), Err(Code::UnsupportedMediaType), "{bad}");
         }
         assert!(body_form(&with(header::CONTENT_ENCODING, "gzip")).is_err());

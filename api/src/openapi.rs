@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response as Documented, ResponseBuilder,
-    SecurityRequirement,
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response as Documented,
+    ResponseBuilder, SecurityRequirement,
 };
 use utoipa::{IntoResponses, ToSchema};
 
@@ -19,7 +19,7 @@ use crate::response::json;
 /// Any JSON object with an `id`; `_revision`, `_created_at` and `_updated_at` are the system's and ignored in bodies.
 #[derive(serde::Serialize, ToSchema)]
 #[schema(value_type = Object, example = json!({"id": "a", "_revision": 7, "_created_at": "2026-01-02T03:04:05.678Z", "_updated_at": "2026-01-02T03:04:05.678Z", "text": "hello"}))]
-pub(crate) struct Document(#[expect(dead_code, reason = "only its schema is used")] serde_json::Value);
+pub(crate) struct Document(serde_json::Value);
 
 /// What an insert answers with.
 #[derive(serde::Serialize, ToSchema)]
@@ -137,7 +137,9 @@ impl IntoResponses for Problems {
         let problem = |description: &str| {
             let schema = RefOr::Ref(Ref::from_schema_name("Problem"));
             let content = ContentBuilder::new().schema(Some(schema)).build();
-            RefOr::T(ResponseBuilder::new().description(description).content("application/problem+json", content).build())
+            RefOr::T(
+                ResponseBuilder::new().description(description).content("application/problem+json", content).build(),
+            )
         };
         BTreeMap::from([
             ("401".to_owned(), problem("No valid key")),
@@ -153,8 +155,12 @@ pub(crate) fn base(version: &str) -> OpenApi {
                        in the schema `ErrorCode`. Every answer carries `X-Request-Id`, `Aerodb-Node` and \
                        `Aerodb-Revision` (the revision written, or the one read at).";
     let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
-    let info =
-        InfoBuilder::new().title("AeroDB").version(version).description(Some(description)).license(Some(license)).build();
+    let info = InfoBuilder::new()
+        .title("AeroDB")
+        .version(version)
+        .description(Some(description))
+        .license(Some(license))
+        .build();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     let apikey = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("apikey")));
     let mut schemas = Vec::new();
@@ -170,7 +176,11 @@ pub(crate) fn base(version: &str) -> OpenApi {
         .schemas_from_iter(schemas)
         .build();
     let needs = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
-    OpenApiBuilder::new().info(info).components(Some(components)).security(Some([needs("bearer"), needs("apikey")])).build()
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .security(Some([needs("bearer"), needs("apikey")]))
+        .build()
 }
 
 /// The description of every route, as `/openapi.json` shows it.

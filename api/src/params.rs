@@ -13,8 +13,10 @@ impl Params {
         for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let name = decode(name).map_err(|what| Problem::new(what, "the query of the URL cannot be decoded"))?;
-            let value = decode(value)
-                .map_err(|what| Problem::new(what, format!("{name}: the value cannot be decoded")).with_mistake(&name, "percent-encode it as UTF-8"))?;
+            let value = decode(value).map_err(|what| {
+                Problem::new(what, format!("{name}: the value cannot be decoded"))
+                    .with_mistake(&name, "percent-encode it as UTF-8")
+            })?;
             if params.iter().any(|(other, _)| *other == name) {
                 return Err(Problem::parameter(&name, "it comes twice"));
             }

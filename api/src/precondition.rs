@@ -150,7 +150,9 @@ mod tests {
     use crate::error::Code;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        let pair = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
         let mut map = HeaderMap::new();
         for line in lines {
             let (name, value) = pair(line);

@@ -148,6 +148,9 @@ mod tests {
         assert_eq!(mark(None).headers().get(AGE_MS), None);
         assert_eq!(mark(Some(None)).headers()[AGE_MS], "unknown");
         let known = mark(Some(Some(Duration::from_micros(1_900))));
-        assert_eq!((&known.headers()[AGE_MS], &known.headers()[REVISION]), (&"1".parse().unwrap(), &"9".parse().unwrap()));
+        assert_eq!(
+            (&known.headers()[AGE_MS], &known.headers()[REVISION]),
+            (&"1".parse().unwrap(), &"9".parse().unwrap())
+        );
     }
 }

@@ -30,13 +30,14 @@ const CORS_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(3_600);
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
     let (closed, open) = (closed(), open());
-    let (closed, described) = OpenApiRouter::with_openapi(base(&state.options().version)).merge(closed).split_for_parts();
+    let (closed, described) =
+        OpenApiRouter::with_openapi(base(&state.options().version)).merge(closed).split_for_parts();
     let (open, open_described) = open.split_for_parts();
     let document = described.merge_from(open_described);
     let rendered = Rendered(document.to_json().unwrap_or_default().into());
     let around = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(state.clone(), context::wrap))
-        .layer(cors(&state.options().cors_origins))
+        .option_layer(cors(&state.options().cors_origins))
         .layer(
             CompressionLayer::new()
                 .quality(CompressionLevel::Fastest)
@@ -81,7 +82,8 @@ async fn no_method(method: Method) -> Problem {
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text =
+        panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
     Problem::internal(format!("a handler panicked: {}", text.unwrap_or_default())).into_response()
 }
 
@@ -90,12 +92,16 @@ fn may_be_held_back(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Exten
     extensions.get::<Unbuffered>().is_none()
 }
 
-fn cors(origins: &[String]) -> CorsLayer {
+/// What browsers on other origins may do; nothing, and nothing said, when there are none.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
     let known: Arc<[HeaderValue]> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
     let all = origins.iter().any(|origin| origin == "*");
     let allowed = AllowOrigin::predicate(move |origin, _| all || known.contains(origin));
     let name = HeaderName::from_static;
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
@@ -123,5 +129,6 @@ fn cors(origins: &[String]) -> CorsLayer {
             response::COUNT,
             request_id::HEADER,
         ])
-        .max_age(CORS_AGE_MAX)
+        .max_age(CORS_AGE_MAX);
+    Some(layer)
 }

@@ -46,7 +46,8 @@ pub(crate) struct Reading {
 }
 
 impl ApiState {
-    /// An API on top of `handle`; its metrics go to `registry`. Streams end when `shutdown` is cancelled.
+    /// An API on top of `handle`; its metrics go to `registry`. Streams end when `shutdown` is cancelled. Call it within
+    /// the runtime that serves.
     ///
     /// # Errors
     /// When the registry has metrics of these names already.
@@ -104,7 +105,12 @@ impl ApiState {
 
     /// Wakes whenever this node has applied a revision.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
-        self.0.handle.changed()
+        self.0.revision.clone()
+    }
+
+    /// Whatever this node has, fresh or not.
+    pub(crate) fn local(&self) -> Result<Arc<View>, Problem> {
+        Ok(self.0.handle.local()?)
     }
 
     /// A place among the requests under way.

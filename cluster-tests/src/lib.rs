@@ -32,18 +32,25 @@
 
 mod client;
 mod cluster;
+mod figures;
 mod network;
 mod node;
 mod owner;
 mod ports;
 mod process;
+mod prometheus;
+mod stalls;
 mod wait;
+pub mod workload;
 
 pub use client::{Answer, Client, Request};
 pub use cluster::{Cluster, Converged, Leader, Options, SERVICE_KEY};
+pub use figures::{figure, longest, median, rounds};
 pub use network::{Fault, Network, Source};
 pub use node::Node;
 pub use ports::PortLease;
+pub use prometheus::Exposition;
+pub use stalls::Stalls;
 pub use wait::{give_up, wait_until};
 
 /// The number of a node, from 1.

@@ -11,9 +11,14 @@ use crate::kv::Snapshot;
 use crate::state::{META, keys};
 
 /// The id of the system collection of API keys.
-pub const API_KEYS: u32 = 1;
+pub(crate) const API_KEYS: u32 = 1;
 /// The name of the system collection of API keys.
 pub const API_KEYS_NAME: &str = "_api_keys";
+
+/// True for the names of collections that belong to the system.
+pub(crate) fn is_system(name: &str) -> bool {
+    name.starts_with('_')
+}
 
 /// The collections by name. Immutable: a change makes a new one.
 #[derive(Clone, Debug, Default)]

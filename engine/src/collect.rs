@@ -4,7 +4,7 @@
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::kv::{Snapshot, Store, WriteBatch};
-use crate::state::record::Change;
+use crate::state::record::{self, Change};
 use crate::state::{CHANGE, DOC, HISTORY, META, keys};
 
 /// Events that one step looks at.
@@ -32,7 +32,7 @@ impl Engine {
 
 fn watermark(snapshot: &dyn Snapshot, collection: u32) -> Result<u64, Error> {
     let bytes = snapshot.get(META, &keys::watermark(collection))?;
-    Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+    Ok(bytes.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0))
 }
 
 /// Removes events up to the watermark, and with each the version that it replaced.
@@ -83,7 +83,7 @@ fn forget_times(store: &dyn Store, snapshot: &dyn Snapshot, oldest: u64) -> Resu
     let mut events = 0;
     let mut last: Option<Vec<u8>> = None;
     while let Some((key, value)) = scan.next()? {
-        let revision = value.try_into().map_or(u64::MAX, u64::from_be_bytes);
+        let revision = record::number(value)?;
         if revision >= oldest || events == STEP_EVENTS_MAX {
             break;
         }

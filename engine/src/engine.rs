@@ -1,5 +1,8 @@
 //! The engine: one state on disk, changed only by [`Engine::apply`], read through [`View`]s.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use prost::Message;
 use crate::apply::{self, Applied, ApplyEntry};
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::home::{self, Home};
+use crate::home::{self, Generation, Home};
 use crate::kv::{Env, Store};
 use crate::limits::Limits;
 use crate::state::{META, SPEC, keys};
@@ -33,7 +36,8 @@ pub(crate) struct Current {
     /// The counters as of the last batch written.
     pub(crate) meta: Arc<StateMeta>,
     pub(crate) catalog: Arc<Catalog>,
-    dir: PathBuf,
+    /// Behind the store: the files outlive it.
+    generation: Arc<Generation>,
 }
 
 /// What a checkpoint holds, read from inside it.
@@ -54,7 +58,8 @@ impl Engine {
     /// When the folder cannot be used or its content is damaged.
     pub fn open(env: Arc<dyn Env>, dir: &Path, limits: Limits) -> Result<Self, Error> {
         let home = Home::open(dir)?;
-        let current = open_store(&*env, &home.current()?)?;
+        let current = open_store(&*env, home.current()?)?;
+        home.clean()?;
         Ok(Self { env, home, limits, current: RwLock::new(current), writing: Mutex::new(()) })
     }
 
@@ -78,7 +83,7 @@ impl Engine {
     /// When the storage fails.
     pub fn view(&self) -> Result<View, Error> {
         let current = self.current();
-        View::new(current.store.snapshot(), &current.catalog, self.limits.clone())
+        View::new(current.store.snapshot(), &current.catalog, self.limits.clone(), current.generation)
     }
 
     /// The membership last applied.
@@ -162,15 +167,14 @@ impl Engine {
     /// When `dir` holds no sound store or the files cannot be copied; the state is then unchanged.
     pub fn install(&self, dir: &Path) -> Result<(), Error> {
         let _writing = self.writing.lock();
+        // A folder without a store must not become an empty state.
+        self.inspect(dir)?;
         let next = self.home.next()?;
         home::copy_store(dir, &next)?;
-        let new = open_store(&*self.env, &next)?;
-        self.home.flip(&next)?;
+        let new = open_store(&*self.env, next)?;
+        self.home.flip(new.generation.dir())?;
         let former = std::mem::replace(&mut *self.current.write(), new);
-        // Readers of the former store keep its files open; the names can go.
-        if let Err(error) = std::fs::remove_dir_all(&former.dir) {
-            tracing::warn!(%error, dir = %former.dir.display(), "the former state could not be removed; the next start will");
-        }
+        former.generation.retire();
         Ok(())
     }
 
@@ -185,11 +189,11 @@ impl Engine {
     }
 }
 
-fn open_store(env: &dyn Env, dir: &Path) -> Result<Current, Error> {
-    let store = env.open(dir, &SPEC)?;
+fn open_store(env: &dyn Env, dir: PathBuf) -> Result<Current, Error> {
+    let store = env.open(&dir, &SPEC)?;
     let meta = read_meta(&*store)?;
     let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
-    Ok(Current { store, meta: Arc::new(meta), catalog, dir: dir.to_path_buf() })
+    Ok(Current { store, meta: Arc::new(meta), catalog, generation: Arc::new(Generation::new(dir)) })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

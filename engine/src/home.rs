@@ -10,11 +10,13 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 
 const POINTER: &str = "CURRENT";
 const POINTER_NEW: &str = "CURRENT.new";
+const PREFIX: &str = "g-";
 
 /// The folder that holds the generations of a state.
 #[derive(Clone, Debug)]
@@ -22,37 +24,111 @@ pub(crate) struct Home {
     dir: PathBuf,
 }
 
-impl Home {
-    /// Opens the folder, creating it when missing, and removes generations that are not in force.
-    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(Error::files("creating the folder of the state"))?;
-        let home = Self { dir: dir.to_path_buf() };
-        let current = home.pointer()?;
-        for entry in fs::read_dir(dir).map_err(Error::files("listing the folder of the state"))? {
-            let entry = entry.map_err(Error::files("listing the folder of the state"))?;
-            let name = entry.file_name();
-            let generation = name.to_str().is_some_and(|name| name.starts_with("g-"));
-            if generation && Some(&*name) != current.as_deref().map(std::ffi::OsStr::new) {
-                fs::remove_dir_all(entry.path()).map_err(Error::files("removing a former state"))?;
-            }
-        }
-        Ok(home)
+/// The folder of one generation. Whoever reads from its store holds it, behind the store: once it is retired, the last
+/// reader removes it. RocksDB opens files only when it needs them, so their names must last as long as a reader does.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    dir: PathBuf,
+    retired: AtomicBool,
+}
+
+impl Generation {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, retired: AtomicBool::new(false) }
     }
 
-    fn pointer(&self) -> Result<Option<String>, Error> {
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Says that another generation is in force.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if !self.retired.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            tracing::warn!(%error, dir = %self.dir.display(), "a former state could not be removed; the next start will");
+        }
+    }
+}
+
+impl Home {
+    /// Opens the folder, creating it when missing.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let new = !dir.exists();
+        fs::create_dir_all(dir).map_err(Error::files("creating the folder of the state"))?;
+        if let Some(parent) = dir.parent().filter(|_| new) {
+            sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        }
+        Ok(Self { dir: dir.to_path_buf() })
+    }
+
+    /// Removes the generations that are not in force. Only for who has the one in force open: nobody else is at work here.
+    pub(crate) fn clean(&self) -> Result<(), Error> {
+        let current = self.current()?;
+        for generation in self.generations()? {
+            if generation != current {
+                fs::remove_dir_all(generation).map_err(Error::files("removing a former state"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn generations(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(Error::files("listing the folder of the state"))? {
+            let entry = entry.map_err(Error::files("listing the folder of the state"))?;
+            if entry.file_name().to_str().is_some_and(|name| number(name).is_some()) {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The number of the generation in force; `None` before the first one.
+    fn pointer(&self) -> Result<Option<u64>, Error> {
         match fs::read_to_string(self.dir.join(POINTER)) {
-            Ok(name) => Ok(Some(name.trim().to_owned())),
+            Ok(name) => match number(name.trim()) {
+                Some(number) => Ok(Some(number)),
+                None => Err(unsure(format!("{POINTER} holds {name:?}, which is no name of a state"))),
+            },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::files("reading which state is in force")(error)),
         }
     }
 
-    /// The generation in force; the first one when there is none yet.
+    fn generation(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{PREFIX}{number}"))
+    }
+
+    /// The generation in force; the first one when there is none yet. A state that should be there and is not is an
+    /// error, never an empty state (A7).
     pub(crate) fn current(&self) -> Result<PathBuf, Error> {
-        if let Some(name) = self.pointer()? {
-            return Ok(self.dir.join(name));
+        let generation = match self.pointer()? {
+            Some(number) => self.generation(number),
+            None => return self.first(),
+        };
+        match generation.is_dir() {
+            true => Ok(generation),
+            false => Err(unsure(format!("{} is in force and does not exist", generation.display()))),
         }
-        let first = self.dir.join("g-1");
+    }
+
+    fn first(&self) -> Result<PathBuf, Error> {
+        let first = self.generation(1);
+        for other in self.generations()? {
+            // A first start that was cut off left it empty.
+            let empty = fs::read_dir(&other).map_err(Error::files("listing a state"))?.next().is_none();
+            if other != first || !empty {
+                return Err(unsure(format!("{} exists, and {POINTER} does not", other.display())));
+            }
+        }
         fs::create_dir_all(&first).map_err(Error::files("creating the first state"))?;
         self.flip(&first)?;
         Ok(first)
@@ -60,8 +136,7 @@ impl Home {
 
     /// The folder of the generation after the one in force; whatever an earlier attempt left there is removed.
     pub(crate) fn next(&self) -> Result<PathBuf, Error> {
-        let current = self.pointer()?.and_then(|name| name.strip_prefix("g-")?.parse::<u64>().ok()).unwrap_or(0);
-        let next = self.dir.join(format!("g-{}", current + 1));
+        let next = self.generation(self.pointer()?.unwrap_or(0) + 1);
         if next.exists() {
             fs::remove_dir_all(&next).map_err(Error::files("removing a half-made state"))?;
         }
@@ -94,6 +169,14 @@ pub(crate) fn copy_store(from: &Path, to: &Path) -> Result<(), Error> {
         }
     }
     sync_dir(to)
+}
+
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+fn unsure(detail: String) -> Error {
+    Error::Files { what: "finding which state is in force", detail }
 }
 
 fn sync_file(path: &Path) -> Result<(), Error> {

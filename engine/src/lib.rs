@@ -21,6 +21,8 @@ pub mod prepare;
 mod ranges;
 pub mod select;
 mod state;
+#[cfg(test)]
+mod testing;
 mod time;
 pub mod view;
 

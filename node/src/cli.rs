@@ -36,15 +36,7 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global")]
 struct Global {
     /// The form of results
-    #[arg(
-        long,
-        short,
-        global = true,
-        env = "AERODB_OUTPUT",
-        value_enum,
-        default_value = "table",
-        value_name = "FORM"
-    )]
+    #[arg(long, short, global = true, env = "AERODB_OUTPUT", value_enum, default_value = "table", value_name = "FORM")]
     output: Format,
     /// Which log lines are written, such as info or info,aerodb_raft=debug [default: info for servers, warn for others]
     #[arg(long, global = true, env = "AERODB_LOG", value_name = "FILTER")]
@@ -140,17 +132,11 @@ fn client(command: Command, output: Output) -> anyhow::Result<()> {
 }
 
 fn on_all_cores(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
 fn on_one_core(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 fn report(error: &anyhow::Error, output: Output) {
@@ -184,11 +170,7 @@ mod tests {
     fn every_long_flag_has_a_help_text() {
         fn check(command: &clap::Command, path: &str) {
             for argument in command.get_arguments() {
-                assert!(
-                    argument.get_help().is_some(),
-                    "{path} {} has no help",
-                    argument.get_id()
-                );
+                assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
             for sub in command.get_subcommands() {
                 check(sub, &format!("{path} {}", sub.get_name()));

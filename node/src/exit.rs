@@ -48,12 +48,7 @@ impl Advice {
     }
 
     fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self {
-            exit,
-            what: what.into(),
-            why: None,
-            remedy: None,
-        }
+        Self { exit, what: what.into(), why: None, remedy: None }
     }
 
     /// The same with another exit code.
@@ -111,9 +106,7 @@ mod tests {
 
     #[test]
     fn the_code_survives_context() {
-        let error = Err::<(), _>(Advice::usage("no such flag"))
-            .context("while reading")
-            .unwrap_err();
+        let error = Err::<(), _>(Advice::usage("no such flag")).context("while reading").unwrap_err();
         assert_eq!(code_of(&error), Exit::Usage);
         assert_eq!(code_of(&anyhow::anyhow!("broken")), Exit::Failed);
         assert_eq!(code_of(&Advice::unavailable("no node").into()), Exit::Unavailable);

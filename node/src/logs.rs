@@ -30,20 +30,13 @@ pub(crate) fn check_filter(filter: &str) -> Result<(), Advice> {
 pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), Advice> {
     let filter = parse(filter)?;
     let terminal = io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(terminal);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(terminal);
     let human = match format {
         LogFormat::Auto => terminal,
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
-    let started = if human {
-        builder.try_init()
-    } else {
-        builder.json().flatten_event(true).try_init()
-    };
+    let started = if human { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
     started.map_err(|error| Advice::failed("cannot start logging").why(error.to_string()))
 }
 

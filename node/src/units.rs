@@ -5,9 +5,7 @@ use std::time::Duration;
 /// Reads `250ms`, `30s`, `5m`, `2h`, or a bare number of seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let wrong = || format!("'{text}' is not a duration; write it like 500ms, 30s, 5m or 2h");
     let number: f64 = number.parse().map_err(|_| wrong())?;
@@ -43,11 +41,7 @@ pub(crate) fn bytes(number: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 {
-        format!("{number} B")
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
+    if unit == 0 { format!("{number} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 /// A span of time in milliseconds, short: `870 ms`, `12.4 s`, `3 min`, `5.0 h`.

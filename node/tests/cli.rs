@@ -9,23 +9,14 @@ use std::process::{Command, Output};
 fn aerodb(env: &[(&str, &str)], args: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_aerodb"));
-    command
-        .current_dir(folder.path())
-        .env_clear()
-        .env("HOME", folder.path())
-        .envs(env.iter().copied())
-        .args(args);
+    command.current_dir(folder.path()).env_clear().env("HOME", folder.path()).envs(env.iter().copied()).args(args);
     command.output().unwrap()
 }
 
 /// Runs it and checks the exit code, and that what it says has some words in it and others not.
 fn check(env: &[(&str, &str)], args: &[&str], code: i32, says: &[&str], not: &[&str]) {
     let output = aerodb(env, args);
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
     for word in says {
         assert!(text.contains(word), "{args:?}: '{word}' is missing in: {text}");
@@ -41,13 +32,8 @@ fn nobody() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-const NODE: [&str; 5] = [
-    "server",
-    "--print-config",
-    "--node-id=1",
-    "--peers=1=127.0.0.1:7500",
-    "--peer-addr=127.0.0.1:7500",
-];
+const NODE: [&str; 5] =
+    ["server", "--print-config", "--node-id=1", "--peers=1=127.0.0.1:7500", "--peer-addr=127.0.0.1:7500"];
 
 #[test]
 fn exit_codes() {
@@ -59,41 +45,11 @@ fn exit_codes() {
     check(&[], &["querry"], 2, &["querry"], &[]);
     check(&[], &["version", "--log", "a=b=c"], 2, &["log filter"], &[]);
     let nobody = nobody();
-    check(
-        &[],
-        &["cluster", "status", "--url", &nobody],
-        3,
-        &[&nobody, "refused", "do:"],
-        &[],
-    );
-    check(
-        &[],
-        &["cluster", "wait-ready", "--timeout", "1s", "--url", &nobody],
-        3,
-        &["not ready", "refused"],
-        &[],
-    );
-    check(
-        &[],
-        &["query", "c", "--filter", "{a}", "--url", &nobody],
-        2,
-        &["not JSON", "single quotes"],
-        &[],
-    );
-    check(
-        &[],
-        &["import", "none.csv", "-c", "x", "--url", &nobody],
-        2,
-        &["none.csv", "No such file"],
-        &[],
-    );
-    check(
-        &[],
-        &["import", "-", "-c", "x", "--url", &nobody],
-        2,
-        &["--format"],
-        &[],
-    );
+    check(&[], &["cluster", "status", "--url", &nobody], 3, &[&nobody, "refused", "do:"], &[]);
+    check(&[], &["cluster", "wait-ready", "--timeout", "1s", "--url", &nobody], 3, &["not ready", "refused"], &[]);
+    check(&[], &["query", "c", "--filter", "{a}", "--url", &nobody], 2, &["not JSON", "single quotes"], &[]);
+    check(&[], &["import", "none.csv", "-c", "x", "--url", &nobody], 2, &["none.csv", "No such file"], &[]);
+    check(&[], &["import", "-", "-c", "x", "--url", &nobody], 2, &["--format"], &[]);
     check(&[], &["collection", "drop", "x", "--url", &nobody], 2, &["--yes"], &[]);
 }
 
@@ -111,33 +67,14 @@ fn errors_are_json_for_programs() {
 fn a_flag_is_over_the_environment_over_the_file_over_the_default() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("aerodb.toml");
-    std::fs::write(
-        &file,
-        "heartbeat_ms = 60\nelection_min_ms = 600\nelection_max_ms = 6000\nzone = 'file'\n",
-    )
-    .unwrap();
+    std::fs::write(&file, "heartbeat_ms = 60\nelection_min_ms = 600\nelection_max_ms = 6000\nzone = 'file'\n").unwrap();
     let file = file.to_str().unwrap();
-    let env = [
-        ("AERODB_CONFIG", file),
-        ("AERODB_ELECTION_MIN_MS", "700"),
-        ("AERODB_ZONE", "environment"),
-    ];
+    let env = [("AERODB_CONFIG", file), ("AERODB_ELECTION_MIN_MS", "700"), ("AERODB_ZONE", "environment")];
     let args = [&NODE[..], &["--zone=flag"]].concat();
-    let says = [
-        "heartbeat_ms = 60",
-        "election_min_ms = 700",
-        "zone = \"flag\"",
-        "http_addr = \"127.0.0.1:7400\"",
-    ];
+    let says = ["heartbeat_ms = 60", "election_min_ms = 700", "zone = \"flag\"", "http_addr = \"127.0.0.1:7400\""];
     check(&env, &args, 0, &says, &[]);
     let json = [&args[..], &["--output=json"]].concat();
-    check(
-        &env,
-        &json,
-        0,
-        &["\"election_min_ms\":700", "\"service_key\":null"],
-        &[],
-    );
+    check(&env, &json, 0, &["\"election_min_ms\":700", "\"service_key\":null"], &[]);
     check(
         &[("AERODB_INSECURE", "true"), ("AERODB_LOG", "debug")],
         &NODE,
@@ -157,22 +94,10 @@ fn a_flag_is_over_the_environment_over_the_file_over_the_default() {
 #[test]
 fn secrets_are_not_shown() {
     let key = "aero_sk_this_is_not_to_be_seen";
-    check(
-        &[("AERODB_SERVICE_KEY", key)],
-        &NODE,
-        0,
-        &["service_key (set, hidden)"],
-        &[key],
-    );
+    check(&[("AERODB_SERVICE_KEY", key)], &NODE, 0, &["service_key (set, hidden)"], &[key]);
     let nobody = nobody();
     for name in ["AERODB_SERVICE_KEY", "AERODB_TOKEN"] {
-        check(
-            &[(name, key), ("AERODB_LOG", "trace")],
-            &["cluster", "lag", "--url", &nobody],
-            3,
-            &[],
-            &[key],
-        );
+        check(&[(name, key), ("AERODB_LOG", "trace")], &["cluster", "lag", "--url", &nobody], 3, &[], &[key]);
         check(&[(name, key)], &["cluster", "lag", "--help"], 0, &[], &[key]);
         check(&[(name, key)], &["server", "--help"], 0, &[], &[key]);
     }
@@ -181,29 +106,11 @@ fn secrets_are_not_shown() {
 #[test]
 fn a_wrong_configuration_is_exit_code_2() {
     check(&[], &["server"], 2, &["--node-id", "do:"], &[]);
+    check(&[], &[&NODE[..], &["--config=none.toml"]].concat(), 2, &["none.toml"], &[]);
+    check(&[("AERODB_HEARTBEAT_MS", "soon")], &NODE, 2, &["soon", "heartbeat-ms"], &[]);
     check(
         &[],
-        &[&NODE[..], &["--config=none.toml"]].concat(),
-        2,
-        &["none.toml"],
-        &[],
-    );
-    check(
-        &[("AERODB_HEARTBEAT_MS", "soon")],
-        &NODE,
-        2,
-        &["soon", "heartbeat-ms"],
-        &[],
-    );
-    check(
-        &[],
-        &[
-            "server",
-            "--node-id=1",
-            "--peer-addr=0.0.0.0:1",
-            "--insecure",
-            "--peers=1=0.0.0.0:1",
-        ],
+        &["server", "--node-id=1", "--peer-addr=0.0.0.0:1", "--insecure", "--peers=1=0.0.0.0:1"],
         2,
         &["TLS"],
         &[],
@@ -214,11 +121,7 @@ fn a_wrong_configuration_is_exit_code_2() {
 fn a_local_cluster_says_which_port_is_taken_and_starts_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let peer = if taken.local_addr().unwrap().port() > 32_768 {
-        "20000"
-    } else {
-        "40000"
-    };
+    let peer = if taken.local_addr().unwrap().port() > 32_768 { "20000" } else { "40000" };
     check(
         &[],
         &["cluster", "up", "--nodes=1", "--http-port", &port, "--peer-port", peer],

@@ -298,6 +298,7 @@ impl Handle {
     /// The cluster as this node sees it.
     pub async fn topology(&self) -> Topology {
         let node = &self.node;
+        crate::upkeep::ask_again(node).await;
         let leadership = *node.leadership.borrow();
         let own = node.status();
         let voters = node.peers.voters();

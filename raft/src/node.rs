@@ -282,20 +282,12 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
     Ok(Handle::new(node))
 }
 
-/// The members of a new cluster.
+/// The members of a new cluster. Every first member writes this as the first entry of its own log, so it must come out
+/// the same on all of them: it holds only what all were told alike, and no node's own word about itself.
 fn members(options: &Options) -> BTreeMap<u64, Peer> {
-    let mut members: BTreeMap<u64, Peer> = options
-        .peers
-        .iter()
-        .map(|(id, addr)| {
-            let http_addr = options.peers_http.get(id).cloned().unwrap_or_default();
-            (*id, Peer { http_addr, peer_addr: addr.clone() })
-        })
-        .collect();
-    members.insert(
-        options.node_id,
-        Peer { http_addr: options.http_addr.clone(), peer_addr: options.peer_addr.clone() },
-    );
+    let peer = |addr: &String| Peer { http_addr: String::new(), peer_addr: addr.clone() };
+    let mut members: BTreeMap<u64, Peer> = options.peers.iter().map(|(id, addr)| (*id, peer(addr))).collect();
+    members.entry(options.node_id).or_insert_with(|| peer(&options.peer_addr));
     members
 }
 

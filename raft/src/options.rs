@@ -23,8 +23,6 @@ pub struct Options {
     pub version: String,
     /// The members of a new cluster, by id: where the others reach them. This node is one of them.
     pub peers: BTreeMap<u64, String>,
-    /// Where clients reach the members of a new cluster, as far as it is known.
-    pub peers_http: BTreeMap<u64, String>,
     /// The secret of the first service key, for a new cluster.
     pub service_key: String,
     /// How often a leader says that it is alive.
@@ -65,7 +63,6 @@ impl Options {
             zone: String::new(),
             version: String::new(),
             peers: BTreeMap::new(),
-            peers_http: BTreeMap::new(),
             service_key: String::new(),
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(200),

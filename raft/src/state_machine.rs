@@ -144,3 +144,43 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
         self.snapshot_of(dir)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use aerodb_engine::kv::rocks::RocksEnv;
+    use aerodb_engine::{Engine, Limits};
+    use tokio::sync::watch;
+
+    use super::StateMachine;
+    use crate::clock::SystemClock;
+    use crate::fence::Fence;
+    use crate::log::suite;
+    use crate::metrics::Metrics;
+    use crate::progress::Applied;
+    use crate::snapshot::SnapshotStore;
+    use crate::spawn::Threads;
+
+    pub(crate) fn machine(dir: &Path) -> StateMachine {
+        let env = Arc::new(RocksEnv::new(8 << 20));
+        let engine = Arc::new(Engine::open(env, &dir.join("state"), Limits::default()).unwrap());
+        let snapshots = SnapshotStore::open(dir.join("snapshots"), engine.clone()).unwrap();
+        StateMachine {
+            applied: Arc::new(watch::Sender::new(Applied::of(&engine.meta()))),
+            engine,
+            snapshots: Arc::new(snapshots),
+            spawner: Arc::new(Threads),
+            clock: Arc::new(SystemClock::new()),
+            metrics: Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap()),
+            fence: Fence::default(),
+        }
+    }
+
+    /// openraft's own suite, against the real log store and the real state machine.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn conforms_to_openraft() {
+        suite::conforms(machine).await;
+    }
+}

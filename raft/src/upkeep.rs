@@ -19,6 +19,10 @@ use crate::topology::{Heard, Lag, LagSample};
 
 /// How often the other members are asked how they are.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// What a member said so recently is not asked again for the topology.
+const FRESH: Duration = Duration::from_millis(100);
+/// How long the topology waits for members that are asked again.
+const ASK_AGAIN_PATIENCE: Duration = Duration::from_millis(200);
 /// After this much silence a member counts as unreachable.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(2_000);
 /// How often the upkeep that costs something runs.
@@ -96,6 +100,15 @@ async fn ask_all(node: Arc<Node>) {
     futures::future::join_all(asked).await;
     node.heard.lock().retain(|id, _| others.contains(id));
     show_lag(&node);
+}
+
+/// Asks those whose word is not of this moment any more; whoever is silent is not waited for long.
+pub(crate) async fn ask_again(node: &Arc<Node>) {
+    let now = node.clock.monotonic();
+    let fresh = |id: &u64| node.heard(*id).is_some_and(|heard| now.saturating_sub(heard.at) < FRESH);
+    let stale: Vec<u64> = node.peers.others().into_keys().filter(|id| !fresh(id)).collect();
+    let asked = futures::future::join_all(stale.into_iter().map(|id| ask(node.clone(), id)));
+    drop(timeout(ASK_AGAIN_PATIENCE, asked).await);
 }
 
 async fn ask(node: Arc<Node>, id: u64) {

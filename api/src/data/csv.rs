@@ -46,7 +46,8 @@ impl Fields {
                 continue;
             }
             if self.names.len() >= self.max {
-                let detail = format!("the documents have more than {} fields: name the columns with `select`", self.max);
+                let detail =
+                    format!("the documents have more than {} fields: name the columns with `select`", self.max);
                 return Err(Problem::new(Code::QueryTooExpensive, detail));
             }
             self.known.insert(name.clone());
@@ -180,7 +181,8 @@ mod tests {
 
     #[test]
     fn columns_can_be_named() {
-        let columns = Table::selected(["o.k".to_owned(), "id".to_owned(), "l.v".to_owned(), "p.1".to_owned()].into_iter());
+        let columns =
+            Table::selected(["o.k".to_owned(), "id".to_owned(), "l.v".to_owned(), "p.1".to_owned()].into_iter());
         let documents = [DOCUMENTS[0], r#"{"id":"d","_revision":4,"l":[{"v":1},{"v":"x"}],"p":[7,8]}"#];
         let expected = "id,_revision,o.k,l.v,p.1\r\na,1,[1],,\r\nd,4,,\"[1,\"\"x\"\"]\",8\r\n";
         assert_eq!(check(&columns, &documents), expected);

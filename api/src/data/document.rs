@@ -56,7 +56,7 @@ pub(super) async fn get(
     };
     let answer = match conditions.judge(stored.revision) {
         Verdict::Send => {
-            let body = selected(&stored, select.as_ref(), state.limits().json_depth_max)?;
+            let body = selected(&stored, select.as_ref())?;
             response::document(StatusCode::OK, stored.revision, body)
         }
         Verdict::NotModified => response::not_modified(stored.revision),
@@ -68,9 +68,9 @@ pub(super) async fn get(
     Ok(reading.at.mark(answer))
 }
 
-fn selected(stored: &Stored, select: Option<&Select>, depth_max: usize) -> Result<Bytes, Problem> {
+fn selected(stored: &Stored, select: Option<&Select>) -> Result<Bytes, Problem> {
     let Some(select) = select else { return Ok(stored.body.clone()) };
-    let value: Value = json::parse(&stored.body, &json::Limits { depth_max }).map_err(Problem::internal)?;
+    let value: Value = json::parse(&stored.body, &json::STORED).map_err(Problem::internal)?;
     Ok(select.apply(&value).to_bytes().into())
 }
 

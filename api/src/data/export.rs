@@ -64,7 +64,7 @@ impl Walk {
         if self.query.cursor.is_none() {
             return Ok(None);
         }
-        let view = self.state.handle().local();
+        let view = self.state.local()?;
         self.caller.confirm(&view)?;
         let (collection, query) = (self.collection.clone(), self.query.clone());
         let page = self.state.blocking(move |expired| view.list(&collection, &query, expired)).await?;
@@ -118,14 +118,13 @@ pub(super) async fn csv(
     // Cells are taken from whole documents: a projection moves the elements of arrays.
     let selected = wanted.query.select.take();
     let (mut walk, head) = Walk::begin(state, caller, name, wanted.clone()).await?;
-    let depth_max = state.limits().json_depth_max;
     let table = match selected {
         Some(select) => Table::selected(select.paths().iter().map(Path::to_string)),
         None => {
             let mut found = Fields::new(state.options().csv_columns_max);
             while let Some(page) = walk.next().await? {
                 for item in &page.items {
-                    found.add(&parse(item, depth_max)?)?;
+                    found.add(&parse(item)?)?;
                 }
             }
             if wanted.query.cursor.is_none() {
@@ -140,15 +139,15 @@ pub(super) async fn csv(
     let body = streamed(walk, move |page| {
         let mut rows = header.take().unwrap_or_default();
         for item in &page.items {
-            table.row(&parse(item, depth_max)?, &mut rows);
+            table.row(&parse(item)?, &mut rows);
         }
         Ok(rows)
     });
     Ok(head.mark(typed(StatusCode::OK, Form::Csv.content_type(), body)))
 }
 
-fn parse(item: &Bytes, depth_max: usize) -> Result<Value, Problem> {
-    json::parse(item, &json::Limits { depth_max }).map_err(Problem::internal)
+fn parse(item: &Bytes) -> Result<Value, Problem> {
+    json::parse(item, &json::STORED).map_err(Problem::internal)
 }
 
 /// A body that sends page after page. One that fails is cut off, so that nobody takes a part for the whole.
@@ -165,4 +164,3 @@ fn streamed(walk: Walk, render: impl FnMut(&Page) -> Result<Vec<u8>, Problem> + 
         }
     }))
 }
-

@@ -65,7 +65,19 @@ impl Feed {
         until: Until,
     ) -> Self {
         let changed = state.changed();
-        Self { state, caller, collection, form, until, since, bookmark: None, spoke: Instant::now(), end: u64::MAX, changed, doing: Doing::Reading }
+        Self {
+            state,
+            caller,
+            collection,
+            form,
+            until,
+            since,
+            bookmark: None,
+            spoke: Instant::now(),
+            end: u64::MAX,
+            changed,
+            doing: Doing::Reading,
+        }
     }
 
     /// The first part, from `view`.
@@ -95,8 +107,11 @@ impl Feed {
                 }
             }
             // Not the view of the part before: a slow client must not hold back what the storage can free.
-            let view = self.state.handle().local();
-            match self.read(view).await {
+            let read = match self.state.local() {
+                Ok(view) => self.read(view).await,
+                Err(problem) => Err(problem),
+            };
+            match read {
                 // A change elsewhere: nothing to say.
                 Ok(part) if part.is_empty() => {}
                 Ok(part) => return Some(part),
@@ -208,7 +223,8 @@ fn line(change: &Change) -> String {
         ChangeKind::Delete => "delete",
     };
     // Stored documents are canonical JSON: UTF-8, and without line breaks.
-    let image = |body: &Option<Bytes>| body.as_ref().map_or("null".into(), |body| String::from_utf8_lossy(body).into_owned());
+    let image =
+        |body: &Option<Bytes>| body.as_ref().map_or("null".into(), |body| String::from_utf8_lossy(body).into_owned());
     format!(
         r#"{{"revision":{},"position":{},"type":"{kind}","id":{},"document":{},"previous":{}}}"#,
         change.revision,
@@ -252,7 +268,8 @@ mod tests {
             change(8, 0, ChangeKind::Update, both),
         ];
         let text = render(Form::EventStream, &changes);
-        let ids: Vec<_> = text.split_terminator("\n\n").map(|event| event.lines().find(|line| line.starts_with("id:"))).collect();
+        let ids: Vec<_> =
+            text.split_terminator("\n\n").map(|event| event.lines().find(|line| line.starts_with("id:"))).collect();
         assert_eq!(ids, [None, Some("id: 7"), Some("id: 8")]);
     }
 }

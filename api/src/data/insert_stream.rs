@@ -72,7 +72,9 @@ impl Work {
         let lines = lines(body, line_bytes_max, self.state.options().body_timeout);
         // Once there is no point in going on no further line is taken; those under way are still awaited and reported.
         let stop = CancellationToken::new();
-        let results = lines.take_until(stop.clone().cancelled_owned()).map(|(number, line)| async move { (number, self.line(number, line).await) });
+        let results = lines
+            .take_until(stop.clone().cancelled_owned())
+            .map(|(number, line)| async move { (number, self.line(number, line).await) });
         let mut results = std::pin::pin!(results.buffered(lanes.get()));
         let (mut inserted, mut failed, mut stopped) = (0_u64, 0_u64, None);
         while let Some((number, result)) = results.next().await {
@@ -86,7 +88,10 @@ impl Work {
                     let report = failure(number, &problem);
                     // What concerns the whole request will not go better with the next line.
                     let hopeless = problem.code().status() >= 500
-                        || matches!(problem.code(), Code::Unauthorized | Code::CollectionNotFound | Code::RequestTimeout | Code::BadRequest);
+                        || matches!(
+                            problem.code(),
+                            Code::Unauthorized | Code::CollectionNotFound | Code::RequestTimeout | Code::BadRequest
+                        );
                     stopped = stopped.or(hopeless.then(|| problem.code().name()));
                     report
                 }
@@ -96,7 +101,8 @@ impl Work {
                 stop.cancel();
             }
         }
-        let mut summary = json!({"type": "summary", "inserted": inserted, "failed": failed, "complete": stopped.is_none()});
+        let mut summary =
+            json!({"type": "summary", "inserted": inserted, "failed": failed, "complete": stopped.is_none()});
         if let Some(code) = stopped {
             summary["stopped_by"] = code.into();
         }
@@ -149,7 +155,8 @@ fn lines(
     line_bytes_max: usize,
     part_timeout: std::time::Duration,
 ) -> impl Stream<Item = (u64, Result<Bytes, Problem>)> {
-    let splitter = Splitter { part: Bytes::new(), pending: BytesMut::new(), too_long: false, number: 0, line_bytes_max };
+    let splitter =
+        Splitter { part: Bytes::new(), pending: BytesMut::new(), too_long: false, number: 0, line_bytes_max };
     let state = Some((body.into_data_stream(), splitter));
     futures::stream::unfold(state, move |state| async move {
         let (mut parts, mut splitter) = state?;
@@ -267,7 +274,8 @@ mod tests {
     async fn a_body_that_breaks_off_is_reported() {
         let parts = [Ok(Bytes::from_static(b"{1}\n{2")), Err(std::io::Error::other("gone"))];
         let lines = lines(Body::from_stream(futures::stream::iter(parts)), 8, Duration::from_secs(5));
-        let found: Vec<_> = lines.map(|(number, line)| (number, line.map_err(|problem| problem.code()))).collect().await;
+        let found: Vec<_> =
+            lines.map(|(number, line)| (number, line.map_err(|problem| problem.code()))).collect().await;
         assert_eq!(found, [(1, Ok(Bytes::from_static(b"{1}"))), (2, Err(Code::BadRequest))]);
     }
 }

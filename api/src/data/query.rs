@@ -98,7 +98,9 @@ impl Wanted {
                         other => Select::from_value(other)?,
                     });
                 }
-                "order" => parts.order = Order::parse(value.as_str().ok_or_else(|| invalid("a string such as `n.desc,a`"))?)?,
+                "order" => {
+                    parts.order = Order::parse(value.as_str().ok_or_else(|| invalid("a string such as `n.desc,a`"))?)?
+                }
                 "limit" => {
                     let max = limits.page_items_max;
                     parts.limit = Some(whole(1, max).ok_or_else(|| bounds(1, max))?);
@@ -166,7 +168,11 @@ impl Parts {
         // The cursor names the revision of all its pages; one that is named beside it would be ignored.
         if query.cursor.is_some() && freshness.as_of.is_some() {
             let query = ListQuery { as_of: None, ..query };
-            return Ok(Wanted { query, freshness: Freshness { as_of: None, ..freshness }, limited: self.limit.is_some() });
+            return Ok(Wanted {
+                query,
+                freshness: Freshness { as_of: None, ..freshness },
+                limited: self.limit.is_some(),
+            });
         }
         Ok(Wanted { query, freshness, limited: self.limit.is_some() })
     }
@@ -198,8 +204,12 @@ mod tests {
 
     #[test]
     fn a_url_and_a_body_mean_the_same() {
-        let a = url("filter=%7B%22n%22%3A%7B%22$gte%22%3A21%7D%7D&select=a,b.c&order=n.desc&limit=5&offset=2&count=exact&as_of=7");
-        let b = body(r#"{"filter":{"n":{"$gte":21}},"select":["a","b.c"],"order":"n.desc","limit":5,"offset":2,"count":"exact","as_of":7}"#);
+        let a = url(
+            "filter=%7B%22n%22%3A%7B%22$gte%22%3A21%7D%7D&select=a,b.c&order=n.desc&limit=5&offset=2&count=exact&as_of=7",
+        );
+        let b = body(
+            r#"{"filter":{"n":{"$gte":21}},"select":["a","b.c"],"order":"n.desc","limit":5,"offset":2,"count":"exact","as_of":7}"#,
+        );
         let (a, b) = (a.unwrap(), b.unwrap());
         assert_eq!(format!("{a:?}"), format!("{b:?}"));
         assert_eq!((a.query.limit, a.query.offset, a.query.as_of, a.limited), (5, 2, Some(7), true));
@@ -225,7 +235,10 @@ mod tests {
         assert_eq!(at(url("filter=%7B")), (Code::InvalidJson, Some("filter".into())));
         assert_eq!(at(url("filter=%7B%22a%22:1,%22a%22:2%7D")).0, Code::DuplicateKey);
         assert_eq!(at(url("filter=%5B%5D")).0, Code::InvalidFilter);
-        assert_eq!(at(body(r#"{"filter":{"a":{"$near":1}}}"#)), (Code::UnknownOperator, Some("/filter/a/$near".into())));
+        assert_eq!(
+            at(body(r#"{"filter":{"a":{"$near":1}}}"#)),
+            (Code::UnknownOperator, Some("/filter/a/$near".into()))
+        );
         assert_eq!(at(url("order=a,,b")).0, Code::InvalidOrder);
         assert_eq!(at(url("select=")).0, Code::InvalidSelect);
         assert_eq!(at(url("count=maybe")).0, Code::InvalidParameter);

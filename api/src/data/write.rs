@@ -64,7 +64,7 @@ pub(super) async fn insert(
     let inserts = prepare::insert(&body.bytes, &mut new_id, state.limits())?;
     let op = Op::Insert(proto::InsertDocuments { collection, documents: inserts.documents, many: inserts.many });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, &caller, StatusCode::CREATED, outcome).await
+    documents_answer(StatusCode::CREATED, outcome)
 }
 
 /// An id for a document that brings none.
@@ -96,7 +96,7 @@ pub(super) async fn put(
     let preconditions = precondition::for_write(&parts.headers)?;
     let op = Op::Put(proto::PutDocument { collection: path.collection, document: Some(document), preconditions });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, &caller, StatusCode::OK, outcome).await
+    documents_answer(StatusCode::OK, outcome)
 }
 
 /// Changes a document by a JSON Merge Patch (RFC 7396).
@@ -122,7 +122,7 @@ pub(super) async fn patch(
     let preconditions = precondition::for_write(&parts.headers)?;
     let op = Op::Patch(proto::PatchDocument { collection: path.collection, id: path.id, merge_patch, preconditions });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, &caller, StatusCode::OK, outcome).await
+    documents_answer(StatusCode::OK, outcome)
 }
 
 /// Deletes a document.
@@ -182,16 +182,11 @@ async fn submit(
 }
 
 /// Documents as they were written: one with its entity tag, or an array.
-async fn documents_answer(
-    state: &ApiState,
-    caller: &Caller,
-    status: StatusCode,
-    outcome: proto::Outcome,
-) -> Result<Response, Problem> {
+fn documents_answer(status: StatusCode, outcome: proto::Outcome) -> Result<Response, Problem> {
     let Some(outcome::Result::Documents(documents)) = outcome.result else {
         return Err(unexpected(outcome.result.as_ref()));
     };
-    let bodies = bodies(state, caller, &documents).await;
+    let bodies = bodies(&documents);
     let answer = match (documents.many, &documents.documents[..], &bodies[..]) {
         (true, _, _) => {
             let mut answer = response::json(status, response::items(&bodies));
@@ -230,23 +225,14 @@ fn encode(segment: &str) -> String {
     })
 }
 
-/// The documents that a write answers with. The answer to a repeated request carries none: they are read again as they
-/// were, and where that is no longer kept, what is left is their id and revision.
-async fn bodies(state: &ApiState, caller: &Caller, documents: &proto::Documents) -> Vec<Bytes> {
-    if documents.documents.iter().all(|document| !document.body.is_empty()) {
-        return documents.documents.iter().map(|document| document.body.clone()).collect();
-    }
-    let newest = documents.documents.iter().map(|document| document.revision).max().unwrap_or(0);
-    let read = state.read(caller, aerodb_raft::Consistency::AtLeast { revision: newest }).await;
-    let found = read.ok().and_then(|(view, _)| {
-        let collection = view.collection(&documents.collection).filter(|found| found.id == documents.collection_id)?;
-        Some((view, collection))
-    });
-    let again = |document: &proto::DocumentRef| {
-        let (view, collection) = found.as_ref()?;
-        view.get_at(collection, &document.id, document.revision).ok().flatten().map(|stored| stored.body)
+/// The documents that a write answers with. The answer to a repeated request reads them again as they were; where that
+/// is no longer kept, what is left is their id and revision.
+fn bodies(documents: &proto::Documents) -> Vec<Bytes> {
+    let body = |document: &proto::DocumentRef| match document.body.is_empty() {
+        true => bare(document),
+        false => document.body.clone(),
     };
-    documents.documents.iter().map(|document| again(document).unwrap_or_else(|| bare(document))).collect()
+    documents.documents.iter().map(body).collect()
 }
 
 fn bare(document: &proto::DocumentRef) -> Bytes {

@@ -10,8 +10,11 @@ use crate::catalog;
 use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
 use crate::ranges::RangeSet;
-use crate::state::record::{Change, ChangeKind, Document, Past};
+use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{CHANGE, DOC, HISTORY, META, keys};
+
+/// Outcomes of one acknowledged range that are deleted one by one; beyond it as a range.
+const OUTCOMES_SINGLY_MAX: u64 = 1_000;
 
 /// Collects the writes of a run of entries.
 pub(super) struct Writer<'a> {
@@ -70,6 +73,9 @@ impl<'a> Writer<'a> {
         }
         for (position, effect) in effects.effects.into_iter().enumerate() {
             let kind = effect.kind.ok_or_else(|| Error::UnknownOperation("an effect without a known kind".into()))?;
+            if effects.revision == 0 && takes_revision(&kind) {
+                return Err(Error::Inconsistent("a document or the catalog changes without a revision".into()));
+            }
             self.effect(kind, position as u32)?;
         }
         if effects.session != 0 {
@@ -89,19 +95,16 @@ impl<'a> Writer<'a> {
         match kind {
             Kind::PutDoc(put) => self.put_doc(put, position)?,
             Kind::DeleteDoc(delete) => self.delete_doc(&delete, position)?,
-            Kind::CreateCollection(collection) => self.create_collection(&collection),
+            Kind::CreateCollection(collection) => self.create_collection(&collection)?,
             Kind::DropCollection(dropped) => {
                 self.batch.delete(META, keys::collection(dropped.collection_id));
                 self.batch.put(META, keys::dropped(dropped.collection_id), self.meta.revision.to_be_bytes().to_vec());
-                self.batch.delete(META, keys::watermark(dropped.collection_id));
+                self.delete(META, keys::watermark(dropped.collection_id));
                 self.meta.catalog_revision = self.meta.revision;
             }
             Kind::NewSession(session) => self.new_session(session.node_id)?,
             Kind::Identity(identity) => self.batch.put(META, keys::IDENTITY, identity.encode_to_vec()),
-            Kind::Watermark(mark) => {
-                let value = mark.revision.to_be_bytes().to_vec();
-                self.batch.put(META, keys::watermark(mark.collection_id), value);
-            }
+            Kind::Watermark(mark) => self.watermark(mark)?,
             Kind::ForgetIdempotency(forget) => {
                 for digest in &forget.keys {
                     self.forget_idempotency(digest)?;
@@ -124,6 +127,9 @@ impl<'a> Writer<'a> {
     }
 
     fn delete_doc(&mut self, delete: &proto::DeleteDoc, position: u32) -> Result<(), Error> {
+        if delete.previous_revision == 0 {
+            return Err(Error::Inconsistent("a delete of nothing".into()));
+        }
         let key = keys::doc(delete.collection_id, &delete.id);
         self.retire(delete.collection_id, &delete.id, &key, delete.previous_revision)?;
         self.delete(DOC, key);
@@ -133,32 +139,49 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Copies the version that is about to be replaced to history. The decision named it; it must be what is here.
+    /// Copies the version that is about to be replaced to history. The decision named it (0: there is none); it must be
+    /// what is here, and of an earlier command: one command leaves one net effect per document.
     fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<(), Error> {
-        if previous == 0 {
-            return Ok(());
-        }
         let old = self.get(DOC, key)?.map(Document::decode).transpose()?;
-        let Some(document) = old.filter(|document| document.revision == previous) else {
-            return Err(Error::Inconsistent(format!("a write replaces revision {previous}, which is not here")));
-        };
-        let past = Past { to: self.meta.revision, document };
-        self.batch.put(HISTORY, keys::history(collection, id, previous), past.encode());
+        let found = old.as_ref().map_or(0, |document| document.revision);
+        if found != previous || found == self.meta.revision {
+            let problem = format!("revision {} replaces {previous}, and {found} is here", self.meta.revision);
+            return Err(Error::Inconsistent(problem));
+        }
+        if let Some(document) = old {
+            let past = Past { to: self.meta.revision, document };
+            self.batch.put(HISTORY, keys::history(collection, id, previous), past.encode());
+        }
         Ok(())
     }
 
-    fn create_collection(&mut self, collection: &proto::Collection) {
+    fn create_collection(&mut self, collection: &proto::Collection) -> Result<(), Error> {
+        if collection.id < self.meta.next_collection_id.max(catalog::API_KEYS) {
+            return Err(Error::Inconsistent(format!("the collection id {} is used again", collection.id)));
+        }
         self.batch.put(META, keys::collection(collection.id), collection.encode_to_vec());
-        self.meta.next_collection_id = collection.id.max(catalog::API_KEYS) + 1;
+        self.meta.next_collection_id = collection.id + 1;
         self.meta.catalog_revision = self.meta.revision;
+        Ok(())
+    }
+
+    /// What is below a watermark may be collected at once, so it never falls, and never passes what there is.
+    fn watermark(&mut self, mark: proto::Watermark) -> Result<(), Error> {
+        let key = keys::watermark(mark.collection_id);
+        let former = self.get(META, &key)?.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0);
+        if mark.revision < former || mark.revision > self.meta.revision {
+            let problem = format!("a watermark goes from {former} to {} at {}", mark.revision, self.meta.revision);
+            return Err(Error::Inconsistent(problem));
+        }
+        self.put(META, key, mark.revision.to_be_bytes().to_vec());
+        Ok(())
     }
 
     /// The session's id is the `seq` of this entry; the node's former session ends with all that it remembers.
     fn new_session(&mut self, node_id: u64) -> Result<(), Error> {
         let pointer = keys::node_session(node_id);
         if let Some(former) = self.get(META, &pointer)? {
-            let former = <[u8; 8]>::try_from(&*former).map(u64::from_be_bytes);
-            let former = former.map_err(|e| Error::malformed("a session", e))?;
+            let former = record::number(&former)?;
             self.delete(META, keys::session(former));
             let (from, to) = keys::outcomes_of(former);
             self.batch.delete_range(META, from, to);
@@ -177,13 +200,23 @@ impl<'a> Writer<'a> {
         let mut acknowledged = RangeSet::from_proto(&session.acknowledged);
         for range in &ack.ranges {
             acknowledged.insert(range.first, range.last);
-            for number in range.first..=range.last {
-                self.batch.delete(META, keys::outcome(ack.session, number));
-            }
+            self.forget_outcomes(ack.session, range.first, range.last);
         }
         session.acknowledged = acknowledged.to_proto();
         self.put(META, key, session.encode_to_vec());
         Ok(())
+    }
+
+    /// One by one where they are few: a deleted range costs every later read of its surroundings.
+    fn forget_outcomes(&mut self, session: u64, first: u64, last: u64) {
+        if last.saturating_sub(first) < OUTCOMES_SINGLY_MAX {
+            for number in first..=last {
+                self.batch.delete(META, keys::outcome(session, number));
+            }
+        } else {
+            let behind_last = [&*keys::outcome(session, last), &[0]].concat();
+            self.batch.delete_range(META, keys::outcome(session, first), behind_last);
+        }
     }
 
     fn forget_idempotency(&mut self, digest: &[u8]) -> Result<(), Error> {
@@ -211,5 +244,13 @@ impl<'a> Writer<'a> {
     fn delete(&mut self, cf: crate::kv::Cf, key: Vec<u8>) {
         self.pending.insert((cf, key.clone()), None);
         self.batch.delete(cf, key);
+    }
+}
+
+/// True for what readers see at a revision.
+fn takes_revision(kind: &Kind) -> bool {
+    match kind {
+        Kind::PutDoc(_) | Kind::DeleteDoc(_) | Kind::CreateCollection(_) | Kind::DropCollection(_) => true,
+        Kind::NewSession(_) | Kind::Identity(_) | Kind::Watermark(_) | Kind::ForgetIdempotency(_) => false,
     }
 }

@@ -2,8 +2,8 @@
 //! read, and nothing is called that could change its mind between versions. Every replica runs exactly this.
 
 mod effects;
-
-
+#[cfg(test)]
+mod tests;
 
 use aerodb_proto as proto;
 use bytes::Bytes;

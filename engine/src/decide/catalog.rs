@@ -6,7 +6,7 @@ use proto::{Collection, Effect, effect::Kind, outcome};
 use super::documents::{self, Place};
 use super::overlay::Overlay;
 use super::{Decision, refusal};
-use crate::catalog::{API_KEYS, API_KEYS_NAME};
+use crate::catalog::{API_KEYS, API_KEYS_NAME, is_system};
 use crate::error::Error;
 use crate::limits::Limits;
 
@@ -48,7 +48,8 @@ fn changed(overlay: &mut Overlay, collection: Collection) -> Decision {
 }
 
 pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection, _place: Place) -> Result<Decision, Error> {
-    let Some(collection) = overlay.catalog().get(&drop.name).cloned() else {
+    // Without its keys a cluster would take no command any more.
+    let Some(collection) = overlay.catalog().get(&drop.name).filter(|_| !is_system(&drop.name)).cloned() else {
         return Ok(Decision::Refuse(documents::no_collection(&drop.name)));
     };
     overlay.catalog_mut().remove(&drop.name);

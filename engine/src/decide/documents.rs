@@ -86,12 +86,15 @@ pub(super) fn patch(
     let Some(existing) = existing else {
         return Ok(Decision::Refuse(no_document(&command.collection, &command.id)));
     };
-    let parse = |bytes: &[u8]| {
-        json::parse(bytes, &prepare::json_limits(limits)).map_err(|e| Error::malformed("a document", e))
+    // The node that prepared the patch may have other limits: what does not fit here is no damage.
+    let changes = match json::parse(&command.merge_patch, &prepare::json_limits(limits)) {
+        Ok(changes) => changes,
+        Err(error) => return Ok(Decision::Refuse(refusal(error.code(), error.to_string()))),
     };
-    let before = fields_of(parse(&existing.body)?);
+    let stored = json::parse(&existing.body, &json::STORED).map_err(|e| Error::malformed("a document", e))?;
+    let before = fields_of(stored);
     let mut after = before.clone();
-    patch::merge(&mut after, &parse(&command.merge_patch)?);
+    patch::merge(&mut after, &changes);
     if after == before {
         let reference = proto::DocumentRef {
             id: command.id.clone(),

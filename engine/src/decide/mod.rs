@@ -10,8 +10,8 @@ mod documents;
 mod idempotency;
 mod overlay;
 mod sessions;
-
-
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::sync::Arc;
@@ -158,11 +158,8 @@ impl Decider {
             Some(Op::CreateCollection(create)) => catalog::create(overlay, create, place, limits),
             Some(Op::DropCollection(drop)) => catalog::drop(overlay, drop, place),
             Some(Op::Bootstrap(bootstrap)) => catalog::bootstrap(overlay, bootstrap, place),
-            Some(Op::OpenSession(open)) => {
-                self.building.opens_session = true;
-                Ok(sessions::open(overlay, open, self.seq + 1))
-            }
-            Some(Op::AdvanceWatermarks(marks)) => upkeep::advance_watermarks(overlay, marks),
+            Some(Op::OpenSession(open)) => sessions::open(overlay, open, self.seq + 1),
+            Some(Op::AdvanceWatermarks(marks)) => upkeep::advance_watermarks(overlay, marks, place),
             Some(Op::CollectGarbage(garbage)) => upkeep::collect_garbage(overlay, garbage),
             None => Ok(Decision::Refuse(refusal("unknown_operation", "this version does not know the operation"))),
         }
@@ -185,6 +182,7 @@ impl Decider {
                 return self.read(Outcome { revision, time_ms, changed: false, result: Some(result) });
             }
         };
+        self.building.opens_session |= matches!(result, proto::outcome::Result::Session(_));
         let outcome = Outcome { revision, time_ms, changed, result: Some(result) };
         let record = without_bodies(outcome.clone());
         let seq = self.next_seq();

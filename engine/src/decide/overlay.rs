@@ -15,7 +15,7 @@ use super::sessions::{Number, SessionNotes};
 use crate::catalog::Catalog;
 use crate::engine::{Current, Engine};
 use crate::error::Error;
-use crate::state::record::Document;
+use crate::state::record::{self, Document};
 use crate::state::{DOC, META, keys};
 
 type DocKey = (u32, String);
@@ -32,6 +32,8 @@ pub(super) struct Overlay {
     idempotency_bytes: u64,
     pub(super) outcomes: HashMap<(u64, u64), (u64, Outcome)>,
     pub(super) sessions: SessionNotes,
+    /// Watermarks raised in this epoch.
+    watermarks: HashMap<u32, u64>,
     /// Which notes go with which entry, in order.
     notes: VecDeque<(u64, Note)>,
 }
@@ -56,6 +58,7 @@ impl Overlay {
             idempotency_bytes: current.meta.idempotency_bytes,
             outcomes: HashMap::new(),
             sessions: SessionNotes::default(),
+            watermarks: HashMap::new(),
             notes: VecDeque::new(),
         }
     }
@@ -144,6 +147,21 @@ impl Overlay {
     pub(super) fn remember_outcome(&mut self, seq: u64, number: Number, outcome: Outcome) {
         self.notes.push_back((seq, Note::Outcome(number)));
         self.outcomes.insert((number.session, number.number), (seq, outcome));
+    }
+
+    /// Notes the watermark; false when it does not rise.
+    pub(super) fn raise_watermark(&mut self, mark: &proto::Watermark) -> Result<bool, Error> {
+        let before = match self.watermarks.get(&mark.collection_id) {
+            Some(&raised) => raised,
+            None => {
+                let bytes = self.get_meta(&keys::watermark(mark.collection_id))?;
+                bytes.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0)
+            }
+        };
+        if mark.revision > before {
+            self.watermarks.insert(mark.collection_id, mark.revision);
+        }
+        Ok(mark.revision > before)
     }
 
     pub(super) fn get_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

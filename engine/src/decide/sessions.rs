@@ -11,7 +11,7 @@ use super::overlay::Overlay;
 use super::{Decision, refusal};
 use crate::error::Error;
 use crate::ranges::RangeSet;
-use crate::state::keys;
+use crate::state::{keys, record};
 
 /// A command's place in its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,25 +90,25 @@ impl Overlay {
 }
 
 /// A node begins a new session, `seq`; its former one ends.
-pub(super) fn open(overlay: &mut Overlay, open: &OpenSession, seq: u64) -> Decision {
+pub(super) fn open(overlay: &mut Overlay, open: &OpenSession, seq: u64) -> Result<Decision, Error> {
     if open.node_id == 0 {
-        return Decision::Refuse(refusal("invalid_request", "a session needs a node"));
+        return Ok(Decision::Refuse(refusal("invalid_request", "a session needs a node")));
     }
     // The former session may be one that this epoch never read; the state knows it, and apply ends it.
     let former = match overlay.sessions.by_node.insert(open.node_id, seq) {
         Some(former) => Some(former),
-        None => overlay.get_meta(&keys::node_session(open.node_id)).ok().flatten().and_then(|bytes| {
-            let bytes: [u8; 8] = bytes.try_into().ok()?;
-            Some(u64::from_be_bytes(bytes))
-        }),
+        None => {
+            let bytes = overlay.get_meta(&keys::node_session(open.node_id))?;
+            bytes.map(|bytes| record::number(&bytes)).transpose()?
+        }
     };
     if let Some(former) = former {
         overlay.sessions.sessions.insert(former, None);
     }
     overlay.sessions.sessions.insert(seq, Some(SessionView { acknowledged: RangeSet::default() }));
     let effect = Kind::NewSession(proto::NewSession { node_id: open.node_id });
-    Decision::Internal {
+    Ok(Decision::Internal {
         effects: vec![proto::Effect { kind: Some(effect) }],
         result: proto::outcome::Result::Session(proto::SessionOpened { session: seq }),
-    }
+    })
 }

@@ -5,23 +5,23 @@ use proto::{Effect, IdempotencyRecord, effect::Kind, outcome};
 use prost::Message;
 
 use super::Decision;
+use super::documents::Place;
 use super::overlay::Overlay;
 use crate::error::Error;
 use crate::state::keys;
 
 const DONE: outcome::Result = outcome::Result::Done(proto::Done {});
 
-/// Raises watermarks; they never fall.
+/// Raises watermarks; they never fall, nor pass what is decided.
 pub(super) fn advance_watermarks(
     overlay: &mut Overlay,
     marks: &proto::AdvanceWatermarks,
+    place: Place,
 ) -> Result<Decision, Error> {
     let mut effects = Vec::new();
     for mark in &marks.watermarks {
         let known = overlay.catalog().iter().any(|collection| collection.id == mark.collection_id);
-        let bytes = overlay.get_meta(&keys::watermark(mark.collection_id))?;
-        let before = bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
-        if known && mark.revision > before {
+        if known && mark.revision < place.revision && overlay.raise_watermark(mark)? {
             effects.push(Effect { kind: Some(Kind::Watermark(*mark)) });
         }
     }

@@ -22,6 +22,9 @@ pub struct Limits {
     pub depth_max: usize,
 }
 
+/// What is stored was bounded when it came, perhaps by another limit: it is read whatever it costs.
+pub const STORED: Limits = Limits { depth_max: DEPTH_CEILING };
+
 impl Default for Limits {
     fn default() -> Self {
         Self { depth_max: 64 }

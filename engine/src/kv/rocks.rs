@@ -1,5 +1,8 @@
 //! RocksDB behind the [`Store`] interface. The only module that names RocksDB (A10).
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -265,7 +268,8 @@ fn error(what: &'static str, error: &rocksdb::Error) -> Error {
         rocksdb::ErrorKind::Corruption => ErrorKind::Corruption,
         rocksdb::ErrorKind::Busy => ErrorKind::Busy,
         _ if detail.contains("No space left") => ErrorKind::NoSpace,
-        _ if detail.contains("While lock file") => ErrorKind::Busy,
+        // By another process, or by this one.
+        _ if detail.contains("While lock file") || detail.contains("lock hold by current process") => ErrorKind::Busy,
         _ => ErrorKind::Io,
     };
     Error::new(kind, what, detail)

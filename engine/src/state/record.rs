@@ -111,6 +111,11 @@ impl Change {
     }
 }
 
+/// A number that is a value by itself: a watermark, a session, the last revision of a second.
+pub(crate) fn number(bytes: &[u8]) -> Result<u64, Error> {
+    Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| damaged("number"))?))
+}
+
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
@@ -140,5 +145,6 @@ mod tests {
         assert!(Document::decode(vec![9; 30]).is_err());
         assert!(Past::decode(vec![1, 2]).is_err());
         assert!(Change::decode(&[VERSION, 7, 0, 0]).is_err());
+        assert!(number(&[0; 7]).is_err());
     }
 }

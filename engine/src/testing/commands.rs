@@ -151,7 +151,12 @@ fn with_id(id: &str, body: &str) -> String {
 
 fn many(dice: &mut Dice, body: &str) -> String {
     let first = dice.below(IDS.len() as u64) as usize;
-    let items: Vec<_> =
-        IDS.iter().cycle().skip(first).take(1 + dice.below(3) as usize).map(|id| body.replacen('{', &with_id(id, body), 1)).collect();
+    let items: Vec<_> = IDS
+        .iter()
+        .cycle()
+        .skip(first)
+        .take(1 + dice.below(3) as usize)
+        .map(|id| body.replacen('{', &with_id(id, body), 1))
+        .collect();
     format!("[{}]", items.join(","))
 }

@@ -47,10 +47,6 @@ impl Node {
         self.engine.as_ref().expect("the node is open")
     }
 
-    pub(crate) fn stop(&mut self) {
-        self.engine = None;
-    }
-
     /// Loses everything that is not on disk, as if the process was killed, and starts again.
     pub(crate) fn crash(&mut self) {
         let after = TempDir::new().unwrap();

@@ -79,9 +79,8 @@ fn play(leader: &mut Leader, words: &[&str]) -> String {
             leader.new_term();
             "begun".into()
         }
-        ["get", name, id] => get(leader, name, id).map_or("none".into(), |(revision, body)| {
-            format!("@{revision} {}", fields_of(json::tests::value(&body)))
-        }),
+        ["get", name, id] => get(leader, name, id)
+            .map_or("none".into(), |(revision, body)| format!("@{revision} {}", fields_of(json::tests::value(&body)))),
         ["times", name, id] => times(leader, name, id),
         ["state"] => {
             let meta = leader.node.engine().meta();

@@ -249,9 +249,7 @@ impl Run<'_> {
     }
 
     fn parse(&self, body: &[u8]) -> Result<Value, ReadError> {
-        // Stored documents have the system fields on top of what the caller sent, at the same depth.
-        let limits = json::Limits { depth_max: self.view.limits.json_depth_max };
-        json::parse(body, &limits).map_err(|e| crate::Error::malformed("a document", e).into())
+        json::parse(body, &json::STORED).map_err(|e| crate::Error::malformed("a document", e).into())
     }
 
     fn project(&self, body: &bytes::Bytes, value: Option<&Value>) -> bytes::Bytes {

@@ -3,7 +3,7 @@
 use aerodb_proto::Watermark;
 
 use super::{ReadError, View};
-use crate::state::{META, keys};
+use crate::state::{META, keys, record};
 
 impl View {
     /// For each collection the revision that its retention has passed, where it is above the watermark in force.
@@ -28,8 +28,7 @@ impl View {
         let Some(second) = (time_ms / 1_000).checked_sub(1) else { return Ok(0) };
         let (from, to) = keys::revision_times_until(second);
         let mut scan = self.snapshot.scan(META, &from, &to, true);
-        let value = scan.next()?.and_then(|(_, value)| value.try_into().ok());
-        Ok(value.map_or(0, u64::from_be_bytes))
+        Ok(scan.next()?.map(|(_, value)| record::number(value)).transpose()?.unwrap_or(0))
     }
 
     /// Up to `limit` idempotency keys that were remembered before `time_ms`.

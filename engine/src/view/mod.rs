@@ -6,6 +6,8 @@ mod digest;
 mod history;
 mod list;
 mod maintain;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -19,12 +21,13 @@ pub use list::{Count, ListQuery, Page};
 
 pub use crate::state::record::ChangeKind;
 
-use crate::catalog::{API_KEYS, Catalog};
+use crate::catalog::{API_KEYS, Catalog, is_system};
 use crate::engine::decode_meta;
 use crate::error::Error;
+use crate::home::Generation;
 use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
-use crate::state::record::Document;
+use crate::state::record::{self, Document};
 use crate::state::{DOC, META, keys};
 
 /// The state as of one moment. Its calls may block on the disk.
@@ -33,6 +36,8 @@ pub struct View {
     meta: StateMeta,
     catalog: Arc<Catalog>,
     limits: Limits,
+    /// Behind the snapshot: the files outlive it.
+    _generation: Arc<Generation>,
 }
 
 /// A document as it is stored.
@@ -89,13 +94,18 @@ impl From<kv::Error> for ReadError {
 }
 
 impl View {
-    pub(crate) fn new(snapshot: Arc<dyn Snapshot>, cached: &Arc<Catalog>, limits: Limits) -> Result<Self, Error> {
+    pub(crate) fn new(
+        snapshot: Arc<dyn Snapshot>,
+        cached: &Arc<Catalog>,
+        limits: Limits,
+        generation: Arc<Generation>,
+    ) -> Result<Self, Error> {
         let meta = snapshot.get(META, keys::STATE)?.map(|bytes| decode_meta(&bytes)).transpose()?.unwrap_or_default();
         let catalog = match meta.catalog_revision == cached.revision {
             true => cached.clone(),
             false => Arc::new(Catalog::load(&*snapshot, meta.catalog_revision)?),
         };
-        Ok(Self { snapshot, meta, catalog, limits })
+        Ok(Self { snapshot, meta, catalog, limits, _generation: generation })
     }
 
     /// The revision of this view.
@@ -120,12 +130,12 @@ impl View {
 
     /// The collection called `name`, unless it belongs to the system.
     pub fn collection(&self, name: &str) -> Option<Arc<Collection>> {
-        self.catalog.get(name).filter(|collection| !is_system(collection)).cloned()
+        self.catalog.get(name).filter(|collection| !is_system(&collection.name)).cloned()
     }
 
     /// The collections, by name, without the system's own.
     pub fn collections(&self) -> Vec<Arc<Collection>> {
-        self.catalog.iter().filter(|collection| !is_system(collection)).cloned().collect()
+        self.catalog.iter().filter(|collection| !is_system(&collection.name)).cloned().collect()
     }
 
     /// The latest version of a document.
@@ -154,7 +164,7 @@ impl View {
     /// The revision below which nothing of `collection` is kept.
     fn watermark(&self, collection: u32) -> Result<u64, ReadError> {
         let bytes = self.snapshot.get(META, &keys::watermark(collection))?;
-        Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+        Ok(bytes.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0))
     }
 
     fn check_readable(&self, collection: &Collection, revision: u64) -> Result<(), ReadError> {
@@ -173,10 +183,6 @@ impl From<Document> for Stored {
     fn from(document: Document) -> Self {
         Self { revision: document.revision, body: document.body }
     }
-}
-
-fn is_system(collection: &Collection) -> bool {
-    collection.name.starts_with('_')
 }
 
 /// The id of an API key's document: a digest, so that the key itself is stored nowhere. Keys are random and long (or

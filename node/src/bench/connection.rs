@@ -33,16 +33,8 @@ struct Node {
 impl Connection {
     /// A connection of the worker with this number, so that workers are spread over the nodes.
     pub(super) fn new(load: &Load, worker: u32) -> Result<Self, String> {
-        let nodes: Vec<Node> = load
-            .urls
-            .iter()
-            .map(|url| Node::new(url, load))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            current: worker as usize % nodes.len(),
-            nodes,
-            sender: None,
-        })
+        let nodes: Vec<Node> = load.urls.iter().map(|url| Node::new(url, load)).collect::<Result<_, _>>()?;
+        Ok(Self { current: worker as usize % nodes.len(), nodes, sender: None })
     }
 
     /// Connects if there is no connection. The error is a word for the report.
@@ -51,13 +43,9 @@ impl Connection {
             return Ok(());
         }
         let node = &self.nodes[self.current];
-        let stream = TcpStream::connect(&node.authority)
-            .await
-            .map_err(|_| "connect".to_owned())?;
+        let stream = TcpStream::connect(&node.authority).await.map_err(|_| "connect".to_owned())?;
         stream.set_nodelay(true).map_err(|_| "connect".to_owned())?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| "connect".to_owned())?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| "connect".to_owned())?;
         // Its end shows in the next request.
         tokio::spawn(async move { drop(connection.await) });
         self.sender = Some(sender);
@@ -75,33 +63,19 @@ impl Connection {
         let mut request = Request::new(Full::new(body.clone().unwrap_or_default()));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(path).map_err(|_| "uri".to_owned())?;
-        *request.headers_mut() = if body.is_some() {
-            node.headers_with_body.clone()
-        } else {
-            node.headers.clone()
-        };
+        *request.headers_mut() = if body.is_some() { node.headers_with_body.clone() } else { node.headers.clone() };
         sender.ready().await.map_err(|_| "connection_lost".to_owned())?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|_| "connection_lost".to_owned())?;
+        let response = sender.send_request(request).await.map_err(|_| "connection_lost".to_owned())?;
         let status = response.status();
         let mut answer = response.into_body();
         let mut problem = Vec::new();
         while let Some(frame) = answer.frame().await {
             let frame = frame.map_err(|_| "connection_lost".to_owned())?;
-            if let Some(data) = frame
-                .data_ref()
-                .filter(|_| !status.is_success() && problem.len() < PROBLEM_BYTES_MAX)
-            {
+            if let Some(data) = frame.data_ref().filter(|_| !status.is_success() && problem.len() < PROBLEM_BYTES_MAX) {
                 problem.extend_from_slice(data);
             }
         }
-        if status.is_success() {
-            Ok(())
-        } else {
-            Err(Problem::from_answer(status.as_u16(), None, &problem).code())
-        }
+        if status.is_success() { Ok(()) } else { Err(Problem::from_answer(status.as_u16(), None, &problem).code()) }
     }
 
     /// Leaves this node for the next.
@@ -126,11 +100,6 @@ impl Node {
         }
         let mut headers_with_body = headers.clone();
         headers_with_body.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(Self {
-            authority,
-            prefix: uri.path().trim_end_matches('/').to_owned(),
-            headers,
-            headers_with_body,
-        })
+        Ok(Self { authority, prefix: uri.path().trim_end_matches('/').to_owned(), headers, headers_with_body })
     }
 }

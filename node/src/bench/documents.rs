@@ -19,13 +19,8 @@ impl DocumentMaker {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut rng = rand::rng();
         let length = POOL_CHARS + bytes as usize;
-        let pool = (0..length)
-            .map(|_| ALPHABET[usize::from(rng.random::<u8>() & 63)])
-            .collect();
-        Self {
-            pool,
-            bytes: bytes as usize,
-        }
+        let pool = (0..length).map(|_| ALPHABET[usize::from(rng.random::<u8>() & 63)]).collect();
+        Self { pool, bytes: bytes as usize }
     }
 
     /// A document, with an id if one is given. Its content is random text, so that compression does not flatter.

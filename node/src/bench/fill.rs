@@ -26,11 +26,7 @@ pub(super) async fn prepare(client: &Client, load: &Load, output: Output) -> any
     if load.reads_percent == 0 || is_full(client, load).await? {
         return Ok(());
     }
-    output.aside(format!(
-        "filling {} with {} …",
-        load.collection,
-        units::plural(load.documents, "document")
-    ));
+    output.aside(format!("filling {} with {} …", load.collection, units::plural(load.documents, "document")));
     let size = (BATCH_BYTES / u64::from(load.value_bytes)).clamp(1, BATCH_DOCUMENTS_MAX);
     let maker = DocumentMaker::new(load.value_bytes);
     let starts = (0..load.documents).step_by(size as usize);
@@ -46,20 +42,12 @@ pub(super) async fn prepare(client: &Client, load: &Load, output: Output) -> any
 /// that was left half full lacks its end.
 async fn is_full(client: &Client, load: &Load) -> Result<bool, Error> {
     let path = format!("/api/{}", segment(&load.collection));
-    let count = client
-        .send(&Call::get(&path).query("limit", "1").query("count", "exact"))
-        .await?;
-    if count.json::<Value>()?["count"]
-        .as_u64()
-        .is_some_and(|count| count < load.documents)
-    {
+    let count = client.send(&Call::get(&path).query("limit", "1").query("count", "exact")).await?;
+    if count.json::<Value>()?["count"].as_u64().is_some_and(|count| count < load.documents) {
         return Ok(false);
     }
     for number in [0, load.documents - 1] {
-        match client
-            .send(&Call::get(format!("{path}/{}", documents::id(number))))
-            .await
-        {
+        match client.send(&Call::get(format!("{path}/{}", documents::id(number)))).await {
             Ok(_) => {}
             Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => return Ok(false),
             Err(error) => return Err(error),
@@ -83,10 +71,7 @@ async fn fill_batch(
         body.extend_from_slice(&maker.make(Some(&documents::id(number)), &mut rand::rng()));
     }
     body.push(b']');
-    match client
-        .send(&Call::post(&path).raw_json(body).idempotency_key(random_key()))
-        .await
-    {
+    match client.send(&Call::post(&path).raw_json(body).idempotency_key(random_key())).await {
         Ok(_) => return Ok(()),
         // Some of them are there already: then each one by itself.
         Err(error) if error.problem().is_some_and(|problem| problem.status == 409) => {}

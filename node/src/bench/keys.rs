@@ -13,12 +13,7 @@ pub(super) enum KeyChooser {
     /// All alike.
     Uniform { documents: u64 },
     /// By rank, as in Gray et al., "Quickly generating billion-record synthetic databases".
-    Zipfian {
-        documents: u64,
-        zeta: f64,
-        alpha: f64,
-        eta: f64,
-    },
+    Zipfian { documents: u64, zeta: f64, alpha: f64, eta: f64 },
 }
 
 impl KeyChooser {
@@ -30,12 +25,7 @@ impl KeyChooser {
                 let zeta_of = |n: u64| (1..=n).map(|rank| (rank as f64).powf(-THETA)).sum::<f64>();
                 let zeta = zeta_of(documents);
                 let eta = (1.0 - (2.0 / documents as f64).powf(1.0 - THETA)) / (1.0 - zeta_of(2) / zeta);
-                Self::Zipfian {
-                    documents,
-                    zeta,
-                    alpha: 1.0 / (1.0 - THETA),
-                    eta,
-                }
+                Self::Zipfian { documents, zeta, alpha: 1.0 / (1.0 - THETA), eta }
             }
         }
     }
@@ -50,13 +40,7 @@ impl KeyChooser {
 
     /// The rank of a document, from 0, for a number between 0 and 1.
     fn rank(&self, u: f64) -> u64 {
-        let Self::Zipfian {
-            documents,
-            zeta,
-            alpha,
-            eta,
-        } = self
-        else {
+        let Self::Zipfian { documents, zeta, alpha, eta } = self else {
             return 0;
         };
         let uz = u * zeta;

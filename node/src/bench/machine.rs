@@ -48,10 +48,7 @@ fn memory_bytes(meminfo: &str) -> Option<u64> {
 mod tests {
     #[test]
     fn memory() {
-        assert_eq!(
-            super::memory_bytes("MemTotal:       2048 kB\nMemFree: 1 kB\n"),
-            Some(2 << 20)
-        );
+        assert_eq!(super::memory_bytes("MemTotal:       2048 kB\nMemFree: 1 kB\n"), Some(2 << 20));
         assert_eq!(super::memory_bytes(""), None);
     }
 }

@@ -48,23 +48,13 @@ pub(crate) fn run(command: BenchCommand, output: Output) -> anyhow::Result<()> {
     watch(&schedule, &threads, output);
     let mut stats = Stats::new();
     for thread in threads {
-        stats.merge(
-            thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("a thread of the load generator broke"))??,
-        );
+        stats.merge(thread.join().map_err(|_| anyhow::anyhow!("a thread of the load generator broke"))??);
     }
     if let Some(pacer) = pacer {
-        pacer
-            .join()
-            .map_err(|_| anyhow::anyhow!("the clock of the load generator broke"))?;
+        pacer.join().map_err(|_| anyhow::anyhow!("the clock of the load generator broke"))?;
     }
     stats.unsent += schedule.never_taken();
-    let report = report::Report {
-        load: &load,
-        stats: &stats,
-        schedule: &schedule,
-    };
+    let report = report::Report { load: &load, stats: &stats, schedule: &schedule };
     output.result(&report.value(), || report.text())?;
     judge(&stats)
 }
@@ -84,12 +74,8 @@ fn start_threads(
             let workers = (0..connections).filter(|worker| worker % threads_all == number);
             Ok(runtime.block_on(worker::run_all(tools.clone(), schedule, workers)))
         };
-        threads.push(
-            thread::Builder::new()
-                .name(format!("bench-{number}"))
-                .spawn(work)
-                .context("cannot start a thread")?,
-        );
+        threads
+            .push(thread::Builder::new().name(format!("bench-{number}")).spawn(work).context("cannot start a thread")?);
     }
     Ok(threads)
 }
@@ -105,16 +91,8 @@ fn watch<T>(schedule: &Schedule, threads: &[thread::JoinHandle<T>], output: Outp
         thread::sleep(Duration::from_millis(250));
         let now = (Instant::now(), schedule.answered());
         let rate = (now.1 - before.1) as f64 / (now.0 - before.0).as_secs_f64();
-        let phase = if schedule.is_warming_up(now.0) {
-            "warming up"
-        } else {
-            "measuring"
-        };
-        bar.set_message(format!(
-            "{phase}: {} requests answered, {}/s",
-            units::count(now.1),
-            units::count(rate as u64)
-        ));
+        let phase = if schedule.is_warming_up(now.0) { "warming up" } else { "measuring" };
+        bar.set_message(format!("{phase}: {} requests answered, {}/s", units::count(now.1), units::count(rate as u64)));
         bar.set_style(indicatif::ProgressStyle::default_spinner());
         bar.tick();
         before = now;
@@ -129,12 +107,7 @@ fn judge(stats: &Stats) -> anyhow::Result<()> {
     }
     let never_reached = stats.errors.keys().all(|code| code == "connect");
     let what = "no request succeeded";
-    Err(if never_reached {
-        Advice::unavailable(what)
-    } else {
-        Advice::failed(what)
-    }
-    .into())
+    Err(if never_reached { Advice::unavailable(what) } else { Advice::failed(what) }.into())
 }
 
 #[cfg(test)]

@@ -106,10 +106,7 @@ pub(super) struct Load {
 impl Load {
     /// The load that a command asks for.
     pub(super) fn from_command(command: &BenchCommand) -> Result<Self, Advice> {
-        if command
-            .rate
-            .is_some_and(|rate| !rate.is_finite() || rate <= 0.0 || rate > 10_000_000.0)
-        {
+        if command.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0 || rate > 10_000_000.0) {
             return Err(
                 Advice::usage("--rate is not a number of requests a second").remedy("leave it out for as many as go")
             );
@@ -135,22 +132,14 @@ impl Load {
             },
             collection: command.collection.clone(),
             threads: command.threads.min(command.connections),
-            urls: if command.connect.url.is_empty() {
-                reachable(options.urls)
-            } else {
-                options.urls
-            },
+            urls: if command.connect.url.is_empty() { reachable(options.urls) } else { options.urls },
             token: options.token,
         })
     }
 
     /// What reads promise, for the label of the figures.
     pub(super) fn read_consistency(&self) -> &'static str {
-        if self.mode == Mode::StaleRead {
-            "stale"
-        } else {
-            "linearizable"
-        }
+        if self.mode == Mode::StaleRead { "stale" } else { "linearizable" }
     }
 }
 

@@ -54,23 +54,14 @@ impl Schedule {
             due: Semaphore::new(0),
             taken: AtomicU64::new(0),
         });
-        Arc::new(Self {
-            start,
-            measured_from: start + load.warmup,
-            end,
-            open,
-            answered: AtomicU64::new(0),
-        })
+        Arc::new(Self { start, measured_from: start + load.warmup, end, open, answered: AtomicU64::new(0) })
     }
 
     /// Waits for the next request's time. Nothing when there are no more.
     pub(super) async fn next(&self) -> Option<Ticket> {
         let Some(open) = &self.open else {
             let now = Instant::now();
-            return (now < self.end).then_some(Ticket {
-                intended: now,
-                too_late: false,
-            });
+            return (now < self.end).then_some(Ticket { intended: now, too_late: false });
         };
         // The semaphore is never closed; if it were, there would be no more requests.
         open.due.acquire().await.ok()?.forget();
@@ -79,10 +70,7 @@ impl Schedule {
             return None;
         }
         let intended = self.start + Duration::from_secs_f64(number as f64 / open.rate);
-        Some(Ticket {
-            intended,
-            too_late: Instant::now() > self.end + GRACE,
-        })
+        Some(Ticket { intended, too_late: Instant::now() > self.end + GRACE })
     }
 
     /// Counts an answer, for those who watch.
@@ -102,9 +90,7 @@ impl Schedule {
 
     /// How many requests had their time and were never taken by a worker.
     pub(super) fn never_taken(&self) -> u64 {
-        self.open
-            .as_ref()
-            .map_or(0, |open| open.total.saturating_sub(open.taken.load(Ordering::Relaxed)))
+        self.open.as_ref().map_or(0, |open| open.total.saturating_sub(open.taken.load(Ordering::Relaxed)))
     }
 }
 

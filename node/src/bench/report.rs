@@ -22,10 +22,7 @@ impl Report<'_> {
     fn seconds(&self) -> f64 {
         let planned = self.load.duration.as_secs_f64();
         let last = self.stats.last_answer;
-        let actual = last.map_or(0.0, |last| {
-            last.saturating_duration_since(self.schedule.measured_from)
-                .as_secs_f64()
-        });
+        let actual = last.map_or(0.0, |last| last.saturating_duration_since(self.schedule.measured_from).as_secs_f64());
         actual.max(planned)
     }
 
@@ -66,11 +63,7 @@ impl Report<'_> {
             self.table(),
         );
         if self.stats.failed() > 0 {
-            let errors = self
-                .stats
-                .errors
-                .iter()
-                .map(|(code, count)| format!("{code} {}", units::count(*count)));
+            let errors = self.stats.errors.iter().map(|(code, count)| format!("{code} {}", units::count(*count)));
             text.push_str(&format!("\n\nfailed: {}", errors.collect::<Vec<_>>().join(", ")));
         }
         if self.stats.unsent > 0 {
@@ -83,17 +76,7 @@ impl Report<'_> {
     }
 
     fn table(&self) -> Table {
-        let names = [
-            "requests",
-            "count",
-            "per second",
-            "mean",
-            "p50",
-            "p90",
-            "p99",
-            "p99.9",
-            "max",
-        ];
+        let names = ["requests", "count", "per second", "mean", "p50", "p90", "p99", "p99.9", "max"];
         let mut table =
             Table::new(names.map(|name| (name, if name == "requests" { Align::Left } else { Align::Right })));
         let reads = format!("read ({})", self.load.read_consistency());

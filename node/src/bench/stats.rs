@@ -37,13 +37,7 @@ pub(super) struct Stats {
 impl Stats {
     /// Nothing yet.
     pub(super) fn new() -> Self {
-        Self {
-            reads: histogram(),
-            writes: histogram(),
-            errors: BTreeMap::new(),
-            unsent: 0,
-            last_answer: None,
-        }
+        Self { reads: histogram(), writes: histogram(), errors: BTreeMap::new(), unsent: 0, last_answer: None }
     }
 
     /// Notes a request that was meant to start at one time and was answered at another.
@@ -111,12 +105,7 @@ mod tests {
         let mut stats = Stats::new();
         let now = Instant::now();
         stats.record(Kind::Read, now, now + Duration::from_millis(250), Ok(()));
-        stats.record(
-            Kind::Write,
-            now,
-            now + Duration::from_millis(5),
-            Err("no_leader".into()),
-        );
+        stats.record(Kind::Write, now, now + Duration::from_millis(5), Err("no_leader".into()));
         let mut other = Stats::new();
         other.record(Kind::Read, now, now + Duration::from_millis(1), Ok(()));
         other.error("no_leader");

@@ -14,28 +14,13 @@ struct Line {
 
 /// Starts a node on a thread of its own and returns it with its runtime, which must outlive the benchmark.
 fn node(answer: impl FnMut(&str) -> Option<Reply> + Send + 'static) -> (tokio::runtime::Runtime, FakeNode) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let node = runtime.block_on(FakeNode::answering(answer));
     (runtime, node)
 }
 
 fn measure(node: &FakeNode, flags: &[&str]) -> (Stats, serde_json::Value) {
-    let fixed = [
-        "--url",
-        &node.url,
-        "--duration",
-        "300ms",
-        "--warmup",
-        "100ms",
-        "--documents",
-        "50",
-        "-c",
-        "4",
-    ];
+    let fixed = ["--url", &node.url, "--duration", "300ms", "--warmup", "100ms", "--documents", "50", "-c", "4"];
     let command = Line::try_parse_from(fixed.iter().chain(flags)).unwrap().command;
     let load = Arc::new(Load::from_command(&command).unwrap());
     let tools = Tools::new(load.clone());
@@ -50,11 +35,7 @@ fn measure(node: &FakeNode, flags: &[&str]) -> (Stats, serde_json::Value) {
         pacer.join().unwrap();
     }
     stats.unsent += schedule.never_taken();
-    let report = report::Report {
-        load: &load,
-        stats: &stats,
-        schedule: &schedule,
-    };
+    let report = report::Report { load: &load, stats: &stats, schedule: &schedule };
     assert!(!report.text().is_empty());
     let value = report.value();
     (stats, value)
@@ -114,9 +95,5 @@ fn a_node_that_hangs_up_is_an_error_and_not_the_end() {
         (count % 5 != 0).then(|| Reply::Say(201, "", "{}".into()))
     });
     let (stats, _) = measure(&node, &["--mode", "insert"]);
-    assert!(
-        stats.errors["connection_lost"] > 0 && stats.succeeded() > 4,
-        "{:?}",
-        stats.errors
-    );
+    assert!(stats.errors["connection_lost"] > 0 && stats.succeeded() > 4, "{:?}", stats.errors);
 }

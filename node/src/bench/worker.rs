@@ -43,12 +43,7 @@ pub(super) async fn run_all(tools: Arc<Tools>, schedule: Arc<Schedule>, workers:
     let mut tasks = tokio::task::JoinSet::new();
     for number in workers {
         let rng = SmallRng::from_rng(&mut rand::rng());
-        let worker = Worker {
-            tools: tools.clone(),
-            schedule: schedule.clone(),
-            rng,
-            stats: Stats::new(),
-        };
+        let worker = Worker { tools: tools.clone(), schedule: schedule.clone(), rng, stats: Stats::new() };
         tasks.spawn(worker.run(number));
     }
     let mut stats = Stats::new();
@@ -99,18 +94,9 @@ impl Worker {
     }
 
     async fn request(&mut self, connection: &mut Connection) -> (Kind, Result<(), String>) {
-        let Tools {
-            load,
-            keys,
-            maker,
-            path,
-        } = &*self.tools;
+        let Tools { load, keys, maker, path } = &*self.tools;
         let rng = &mut self.rng;
-        let kind = if rng.random_range(0..100) < load.reads_percent {
-            Kind::Read
-        } else {
-            Kind::Write
-        };
+        let kind = if rng.random_range(0..100) < load.reads_percent { Kind::Read } else { Kind::Write };
         let (method, path, body) = match kind {
             Kind::Write if load.mode == Mode::Insert => (Method::POST, path.clone(), Some(maker.make(None, rng))),
             Kind::Write => {
@@ -119,11 +105,7 @@ impl Worker {
             }
             Kind::Read => {
                 let id = documents::id(keys.choose(rng));
-                let consistency = if load.mode == Mode::StaleRead {
-                    "?consistency=stale"
-                } else {
-                    ""
-                };
+                let consistency = if load.mode == Mode::StaleRead { "?consistency=stale" } else { "" };
                 (Method::GET, format!("{path}/{id}{consistency}"), None)
             }
         };

@@ -11,12 +11,8 @@ use crate::secret::Secret;
 use crate::units;
 
 /// Where to look without a URL: `aerodb dev`, then the nodes of `aerodb cluster up`.
-const URLS_DEFAULT: [&str; 4] = [
-    "http://127.0.0.1:7400",
-    "http://127.0.0.1:7401",
-    "http://127.0.0.1:7402",
-    "http://127.0.0.1:7403",
-];
+const URLS_DEFAULT: [&str; 4] =
+    ["http://127.0.0.1:7400", "http://127.0.0.1:7401", "http://127.0.0.1:7402", "http://127.0.0.1:7403"];
 
 /// How long a request of a long piece of work may take: it outlasts an election, and a restart of the cluster.
 const PATIENT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -50,26 +46,13 @@ impl ConnectArgs {
     pub(crate) fn patient_client(&self) -> Result<Client, Advice> {
         let options = self.options(&|name| std::env::var(name).ok())?;
         let timeout = self.request_timeout.unwrap_or(PATIENT_TIMEOUT);
-        Client::new(Options {
-            timeout,
-            refused_timeout: timeout,
-            ..options
-        })
+        Client::new(Options { timeout, refused_timeout: timeout, ..options })
     }
 
     /// The options that result from flags and environment.
     pub(crate) fn options(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Options, Advice> {
-        let given: Vec<&str> = self
-            .url
-            .iter()
-            .map(|url| url.trim())
-            .filter(|url| !url.is_empty())
-            .collect();
-        let list = if given.is_empty() {
-            &URLS_DEFAULT[..]
-        } else {
-            &given[..]
-        };
+        let given: Vec<&str> = self.url.iter().map(|url| url.trim()).filter(|url| !url.is_empty()).collect();
+        let list = if given.is_empty() { &URLS_DEFAULT[..] } else { &given[..] };
         Ok(Options {
             urls: list.iter().map(|url| base_url(url)).collect::<Result<_, _>>()?,
             token: self.token(env)?,
@@ -86,9 +69,7 @@ impl ConnectArgs {
             return Secret::from_file(path).map(Some);
         }
         let from_env = ["AERODB_TOKEN", "AERODB_SERVICE_KEY"].into_iter().filter_map(env);
-        Ok(from_env
-            .map(|token| Secret::new(&token))
-            .find(|token| !token.expose().is_empty()))
+        Ok(from_env.map(|token| Secret::new(&token)).find(|token| !token.expose().is_empty()))
     }
 }
 
@@ -99,11 +80,7 @@ fn base_url(text: &str) -> Result<String, Advice> {
             .why(why)
             .remedy("write it like http://127.0.0.1:7401")
     };
-    let full = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
+    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = reqwest::Url::parse(&full).map_err(|error| wrong(&error.to_string()))?;
     if url.scheme() != "http" {
         return Err(wrong("this version speaks http only; TLS comes in a later version"));
@@ -112,9 +89,7 @@ fn base_url(text: &str) -> Result<String, Advice> {
         return Err(wrong("it needs a host and port and nothing after the path"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong(
-            "it has a user name in it; tokens are given with --token or AERODB_TOKEN",
-        ));
+        return Err(wrong("it has a user name in it; tokens are given with --token or AERODB_TOKEN"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
@@ -124,28 +99,17 @@ mod tests {
     use super::*;
 
     fn args() -> ConnectArgs {
-        ConnectArgs {
-            url: Vec::new(),
-            token: None,
-            token_file: None,
-            request_timeout: None,
-        }
+        ConnectArgs { url: Vec::new(), token: None, token_file: None, request_timeout: None }
     }
 
     #[test]
     fn urls_have_a_default_and_one_form() {
         let none = |_: &str| None;
         assert_eq!(args().options(&none).unwrap().urls, URLS_DEFAULT);
-        let given = ConnectArgs {
-            url: vec!["127.0.0.1:1".into(), "http://h:2/".into()],
-            ..args()
-        };
+        let given = ConnectArgs { url: vec!["127.0.0.1:1".into(), "http://h:2/".into()], ..args() };
         assert_eq!(given.options(&none).unwrap().urls, ["http://127.0.0.1:1", "http://h:2"]);
         for wrong in ["https://h:1", "http://", "http://u:p@h:1", "http://h:1?x=1", "ftp://h"] {
-            let given = ConnectArgs {
-                url: vec![wrong.into()],
-                ..args()
-            };
+            let given = ConnectArgs { url: vec![wrong.into()], ..args() };
             assert!(given.options(&none).is_err(), "{wrong}");
         }
     }
@@ -161,25 +125,9 @@ mod tests {
             args.options(env).unwrap().token.map(|token| token.expose().to_owned())
         };
         assert_eq!(token(args(), &env).as_deref(), Some("from-token"));
-        assert_eq!(
-            token(args(), &|name| env(name).filter(|t| t == "from-key")).as_deref(),
-            Some("from-key")
-        );
-        assert_eq!(
-            token(
-                ConnectArgs {
-                    token: Some("flag".into()),
-                    ..args()
-                },
-                &env
-            )
-            .as_deref(),
-            Some("flag")
-        );
+        assert_eq!(token(args(), &|name| env(name).filter(|t| t == "from-key")).as_deref(), Some("from-key"));
+        assert_eq!(token(ConnectArgs { token: Some("flag".into()), ..args() }, &env).as_deref(), Some("flag"));
         assert_eq!(token(args(), &|_| None), None);
-        assert!(
-            !format!("{:?}", args().options(&env).unwrap()).contains("from-token"),
-            "never shown"
-        );
+        assert!(!format!("{:?}", args().options(&env).unwrap()).contains("from-token"), "never shown");
     }
 }

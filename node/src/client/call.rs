@@ -42,15 +42,7 @@ impl Call {
     fn new(method: Method, path: impl Into<String>, repeatable: bool) -> Self {
         let path = path.into();
         debug_assert!(path.starts_with('/'), "paths are absolute");
-        Self {
-            method,
-            path,
-            query: Vec::new(),
-            headers: Vec::new(),
-            body: None,
-            repeatable,
-            timeout: None,
-        }
+        Self { method, path, query: Vec::new(), headers: Vec::new(), body: None, repeatable, timeout: None }
     }
 
     /// Adds a query parameter.

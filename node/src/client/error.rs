@@ -57,10 +57,7 @@ impl Error {
 }
 
 fn unavailable(tried: &[(String, String)], waited: Duration) -> String {
-    let mut text = format!(
-        "no node could take the request (tried for {})",
-        units::millis(waited.as_secs_f64() * 1e3)
-    );
+    let mut text = format!("no node could take the request (tried for {})", units::millis(waited.as_secs_f64() * 1e3));
     for (url, why) in tried {
         text.push_str(&format!("\n  {url}: {}", why.replace('\n', "\n    ")));
     }
@@ -123,11 +120,7 @@ impl Problem {
             (None, None) => format!("HTTP {}", self.status),
         };
         for error in &self.errors {
-            let place = if error.path.is_empty() {
-                String::new()
-            } else {
-                format!("{}: ", error.path)
-            };
+            let place = if error.path.is_empty() { String::new() } else { format!("{}: ", error.path) };
             text.push_str(&format!("; {place}{}", error.message));
         }
         format!("{text} ({})", self.code())
@@ -179,10 +172,7 @@ mod tests {
             problem.to_string(),
             "Schema violation: 2 fields are wrong (schema_violation, HTTP 422, request r-1)\n  /age: is not a number"
         );
-        assert_eq!(
-            problem.reason(),
-            "2 fields are wrong; /age: is not a number (schema_violation)"
-        );
+        assert_eq!(problem.reason(), "2 fields are wrong; /age: is not a number (schema_violation)");
     }
 
     #[test]
@@ -190,10 +180,7 @@ mod tests {
         for body in [&b"<html>"[..], b"", b"[1]", b"{\"errors\":7}"] {
             let problem = Problem::from_answer(401, Some("r-2".into()), body);
             let text = problem.to_string();
-            assert!(
-                text.contains("HTTP 401") && text.contains("r-2") && text.contains("AERODB_TOKEN"),
-                "{text}"
-            );
+            assert!(text.contains("HTTP 401") && text.contains("r-2") && text.contains("AERODB_TOKEN"), "{text}");
         }
     }
 }

@@ -88,11 +88,7 @@ impl Client {
             .user_agent(concat!("aerodb/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Advice::failed("cannot make an HTTP client").why(error.to_string()))?;
-        Ok(Self {
-            http,
-            options,
-            current: AtomicUsize::new(0),
-        })
+        Ok(Self { http, options, current: AtomicUsize::new(0) })
     }
 
     /// The nodes that this client was told about.
@@ -139,21 +135,12 @@ impl Client {
             if !stay {
                 let next = (index + 1) % self.options.urls.len();
                 // Whoever else moved on already chose a node; that one is not passed over.
-                let _ = self
-                    .current
-                    .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
             }
             let wait = pause.after_failure(retry_after, stay);
-            let patience = if answered {
-                timeout
-            } else {
-                self.options.refused_timeout.min(timeout)
-            };
+            let patience = if answered { timeout } else { self.options.refused_timeout.min(timeout) };
             if begun.elapsed() + wait >= patience {
-                return Err(Error::Unavailable {
-                    tried,
-                    waited: begun.elapsed(),
-                });
+                return Err(Error::Unavailable { tried, waited: begun.elapsed() });
             }
             tokio::time::sleep(wait).await;
         }
@@ -169,10 +156,7 @@ impl Client {
     }
 
     async fn attempt(&self, url: &str, call: &Call, timeout: Duration) -> Attempt {
-        let mut request = self
-            .http
-            .request(call.method.clone(), format!("{url}{}", call.path))
-            .timeout(timeout);
+        let mut request = self.http.request(call.method.clone(), format!("{url}{}", call.path)).timeout(timeout);
         if !call.query.is_empty() {
             request = request.query(&call.query);
         }

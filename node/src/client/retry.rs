@@ -21,10 +21,7 @@ pub(super) enum Attempt {
     /// It was not done, and asking again would not help.
     Refused(Box<Problem>),
     /// It was not done: this node cannot now, and says when to come back.
-    Busy {
-        problem: Box<Problem>,
-        retry_after: Option<Duration>,
-    },
+    Busy { problem: Box<Problem>, retry_after: Option<Duration> },
     /// It never left this machine.
     NotSent(String),
     /// It was sent, and what became of it is not known.
@@ -39,18 +36,10 @@ pub(super) async fn classify(result: reqwest::Result<Response>) -> Attempt {
         Err(error) => return Attempt::Unknown(root_cause(&error)),
     };
     let status = response.status();
-    let header = |name: &str| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let revision = header("aerodb-revision").and_then(|text| text.parse().ok());
     let request_id = header("x-request-id");
-    let retry_after = header("retry-after")
-        .and_then(|text| text.trim().parse().ok())
-        .map(Duration::from_secs);
+    let retry_after = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     let body = match response.bytes().await {
         Ok(body) => body,
         Err(error) => return Attempt::Unknown(root_cause(&error)),
@@ -87,21 +76,13 @@ pub(super) struct Pause {
 impl Pause {
     /// Nothing has failed yet.
     pub(super) fn new(nodes: usize) -> Self {
-        Self {
-            nodes,
-            failures: 0,
-            backoff: BACKOFF_FIRST,
-            asked_for: Duration::ZERO,
-        }
+        Self { nodes, failures: 0, backoff: BACKOFF_FIRST, asked_for: Duration::ZERO }
     }
 
     /// The wait after another failure. `stay` means that the same node is asked again.
     pub(super) fn after_failure(&mut self, retry_after: Option<Duration>, stay: bool) -> Duration {
         self.failures += 1;
-        self.asked_for = self
-            .asked_for
-            .max(retry_after.unwrap_or_default())
-            .min(RETRY_AFTER_LONGEST);
+        self.asked_for = self.asked_for.max(retry_after.unwrap_or_default()).min(RETRY_AFTER_LONGEST);
         if !stay && !self.failures.is_multiple_of(self.nodes) {
             return Duration::ZERO;
         }
@@ -120,16 +101,9 @@ mod tests {
         let mut pause = Pause::new(3);
         assert_eq!(pause.after_failure(None, false), Duration::ZERO);
         assert_eq!(pause.after_failure(Some(Duration::from_secs(2)), false), Duration::ZERO);
-        assert_eq!(
-            pause.after_failure(None, false),
-            Duration::from_secs(2),
-            "the longest wait that a node asked for"
-        );
+        assert_eq!(pause.after_failure(None, false), Duration::from_secs(2), "the longest wait that a node asked for");
         assert_eq!(pause.after_failure(None, false), Duration::ZERO);
         assert_eq!(pause.after_failure(None, true), Duration::from_millis(100));
-        assert_eq!(
-            pause.after_failure(Some(Duration::from_secs(900)), true),
-            RETRY_AFTER_LONGEST
-        );
+        assert_eq!(pause.after_failure(Some(Duration::from_secs(900)), true), RETRY_AFTER_LONGEST);
     }
 }

@@ -27,14 +27,7 @@ impl FakeNode {
     /// Starts a node. After the script it repeats its last line.
     pub(crate) async fn start(script: Vec<Reply>) -> Self {
         let mut script: VecDeque<Reply> = script.into();
-        Self::answering(move |_| {
-            if script.len() > 1 {
-                script.pop_front()
-            } else {
-                script.front().cloned()
-            }
-        })
-        .await
+        Self::answering(move |_| if script.len() > 1 { script.pop_front() } else { script.front().cloned() }).await
     }
 
     /// Starts a node that decides by itself what to answer to the text of a request.
@@ -75,10 +68,8 @@ async fn serve(
             }
         };
         let head = String::from_utf8_lossy(&buffer[..head_end]).to_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
-            .unwrap_or(0);
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
         while buffer.len() < head_end + length {
             if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
                 return;
@@ -91,10 +82,7 @@ async fn serve(
         let Some(Reply::Say(status, headers, body)) = reply else {
             return;
         };
-        let message = format!(
-            "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let message = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
         if stream.write_all(message.as_bytes()).await.is_err() {
             return;
         }
@@ -125,10 +113,7 @@ async fn nobody() -> String {
 #[tokio::test]
 async fn an_answer_with_its_revision() {
     let node = FakeNode::start(vec![say(200, "aerodb-revision: 7\r\n", r#"{"a":1}"#)]).await;
-    let answer = client(&[&node.url])
-        .send(&Call::get("/api/c").query("filter", r#"{"a":1}"#))
-        .await
-        .unwrap();
+    let answer = client(&[&node.url]).send(&Call::get("/api/c").query("filter", r#"{"a":1}"#)).await.unwrap();
     assert_eq!(answer.revision, Some(7));
     assert_eq!(answer.json::<serde_json::Value>().unwrap()["a"], 1);
     let request = node.requests.lock().unwrap()[0].clone();
@@ -163,10 +148,7 @@ async fn a_cluster_that_stays_away_is_unavailable() {
     let error = client(&[&nobody().await, &node.url]).send(&call).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unavailable);
     let text = error.to_string();
-    assert!(
-        text.contains("quorum_lost") && text.contains("refused") && !text.contains("secret-token"),
-        "{text}"
-    );
+    assert!(text.contains("quorum_lost") && text.contains("refused") && !text.contains("secret-token"), "{text}");
 }
 
 #[tokio::test]
@@ -177,10 +159,7 @@ async fn what_may_have_happened_is_repeated_only_with_a_key() {
     assert_eq!(node.count(), 1);
 
     let node = FakeNode::start(vec![Reply::Hang, say(504, "", "{}"), say(201, "", "{}")]).await;
-    client(&[&node.url])
-        .send(&Call::post("/x").idempotency_key("k-1"))
-        .await
-        .unwrap();
+    client(&[&node.url]).send(&Call::post("/x").idempotency_key("k-1")).await.unwrap();
     let requests = node.requests.lock().unwrap();
     assert_eq!(requests.len(), 3);
     assert!(requests.iter().all(|request| request.contains("idempotency-key: k-1")));
@@ -189,10 +168,7 @@ async fn what_may_have_happened_is_repeated_only_with_a_key() {
 #[tokio::test]
 async fn a_refusal_is_final() {
     let node = FakeNode::start(vec![say(409, "", r#"{"title":"Conflict","code":"unique_violation"}"#)]).await;
-    let error = client(&[&node.url])
-        .send(&Call::post("/x").idempotency_key("k"))
-        .await
-        .unwrap_err();
+    let error = client(&[&node.url]).send(&Call::post("/x").idempotency_key("k")).await.unwrap_err();
     assert_eq!(error.problem().map(Problem::code).as_deref(), Some("unique_violation"));
     assert_eq!(error.exit(), Exit::Failed);
     assert_eq!(node.count(), 1);

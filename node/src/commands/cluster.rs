@@ -66,22 +66,15 @@ async fn promote(command: PromoteCommand, output: Output) -> anyhow::Result<()> 
         Ok(answer) => answer.json()?,
         Err(error) => {
             // The reason in full; the answer itself stays the cause, so that JSON output has it too.
-            let reason = error
-                .problem()
-                .filter(|problem| problem.status == 409)
-                .map(|p| refusal(command.id, p));
+            let reason = error.problem().filter(|problem| problem.status == 409).map(|p| refusal(command.id, p));
             return Err(match reason {
                 Some(reason) => anyhow::Error::from(error).context(reason),
                 None => error.into(),
             });
         }
     };
-    let took = answer["took_ms"]
-        .as_f64()
-        .unwrap_or_else(|| begun.elapsed().as_secs_f64() * 1e3);
-    Ok(output.result(&answer, || {
-        format!("node {} leads now; it took {}", answer["leader"], units::millis(took))
-    })?)
+    let took = answer["took_ms"].as_f64().unwrap_or_else(|| begun.elapsed().as_secs_f64() * 1e3);
+    Ok(output.result(&answer, || format!("node {} leads now; it took {}", answer["leader"], units::millis(took)))?)
 }
 
 /// Which checks failed, with their figures.
@@ -91,10 +84,7 @@ fn refusal(id: u64, problem: &Problem) -> Advice {
         let ok = check["ok"].as_bool().or(check["passed"].as_bool()).unwrap_or(false);
         let name = crate::output::cell(check.get("name").or(check.get("check")));
         let detail = crate::output::cell(check.get("detail").or(check.get("message")));
-        text.push_str(&format!(
-            "\n  {} {name}: {detail}",
-            if ok { "ok    " } else { "FAILED" }
-        ));
+        text.push_str(&format!("\n  {} {name}: {detail}", if ok { "ok    " } else { "FAILED" }));
     }
     Advice::failed(text)
 }
@@ -108,9 +98,6 @@ mod tests {
         let body = br#"{"title":"Not eligible","code":"not_eligible","checks":[
             {"name":"reachable","ok":true,"detail":"12 ms ago"},{"name":"caught_up","ok":false,"detail":"812 entries behind"}]}"#;
         let text = refusal(3, &Problem::from_answer(409, None, body)).to_string();
-        assert!(
-            text.contains("FAILED caught_up: 812 entries behind") && text.contains("ok     reachable"),
-            "{text}"
-        );
+        assert!(text.contains("FAILED caught_up: 812 entries behind") && text.contains("ok     reachable"), "{text}");
     }
 }

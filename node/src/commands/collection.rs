@@ -95,9 +95,7 @@ async fn create(command: CreateCommand, output: Output) -> anyhow::Result<()> {
     if let Some(validation) = command.validation.and_then(|validation| validation.to_possible_value()) {
         body["validation"] = validation.get_name().into();
     }
-    let call = Call::post("/admin/collections")
-        .json(&body)?
-        .idempotency_key(random_key());
+    let call = Call::post("/admin/collections").json(&body)?.idempotency_key(random_key());
     match command.connect.client()?.send(&call).await {
         Ok(answer) => {
             let created: Value = answer.json()?;
@@ -105,9 +103,7 @@ async fn create(command: CreateCommand, output: Output) -> anyhow::Result<()> {
         }
         Err(error) if command.if_not_exists && error.problem().is_some_and(|problem| problem.status == 409) => {
             let value = json!({"name": command.collection, "existed": true});
-            Ok(output.result(&value, || {
-                format!("collection {} was there already", command.collection)
-            })?)
+            Ok(output.result(&value, || format!("collection {} was there already", command.collection))?)
         }
         Err(error) => Err(error.into()),
     }
@@ -121,11 +117,7 @@ async fn drop(command: DropCommand, output: Output) -> anyhow::Result<()> {
             .remedy("answer y, or give --yes")
             .into());
     }
-    let answer = command
-        .connect
-        .client()?
-        .send(&Call::delete(path(name)).idempotency_key(random_key()))
-        .await?;
+    let answer = command.connect.client()?.send(&Call::delete(path(name)).idempotency_key(random_key())).await?;
     let value = json!({"dropped": name, "revision": answer.revision});
     Ok(output.result(&value, || format!("dropped collection {name}"))?)
 }

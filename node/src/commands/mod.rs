@@ -11,10 +11,7 @@ use serde_json::Value;
 
 /// The list in an answer: the answer itself, or its member `items` (or the other name that is given).
 fn items<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    let list = answer
-        .as_array()
-        .or_else(|| answer["items"].as_array())
-        .or_else(|| answer[name].as_array());
+    let list = answer.as_array().or_else(|| answer["items"].as_array()).or_else(|| answer[name].as_array());
     list.map_or(&[], Vec::as_slice)
 }
 

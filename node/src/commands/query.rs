@@ -105,10 +105,7 @@ fn call(command: &QueryCommand) -> Call {
         .maybe_query("cursor", command.cursor.clone())
         .maybe_query("count", command.count.then_some("exact"))
         .maybe_query("consistency", command.consistency.map(Consistency::as_str))
-        .maybe_query(
-            "max_staleness_ms",
-            command.max_staleness.map(|time| time.as_millis().to_string()),
-        )
+        .maybe_query("max_staleness_ms", command.max_staleness.map(|time| time.as_millis().to_string()))
         .maybe_query("as_of", command.as_of.map(|revision| revision.to_string()));
     match command.min_revision {
         Some(revision) => call.header("aerodb-min-revision", revision.to_string()),
@@ -138,14 +135,8 @@ fn render(answer: &Value) -> String {
 /// The id first, then the fields; not those of the system.
 fn table(items: &[Value]) -> Table {
     let mut names: Vec<&str> = Vec::new();
-    let fields = items
-        .iter()
-        .filter_map(Value::as_object)
-        .flat_map(|object| object.keys());
-    for name in fields
-        .map(String::as_str)
-        .filter(|name| *name != "id" && !name.starts_with('_'))
-    {
+    let fields = items.iter().filter_map(Value::as_object).flat_map(|object| object.keys());
+    for name in fields.map(String::as_str).filter(|name| *name != "id" && !name.starts_with('_')) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -154,9 +145,7 @@ fn table(items: &[Value]) -> Table {
     names.truncate(COLUMNS_MAX);
     let mut columns = vec![("id".to_owned(), Align::Left)];
     columns.extend(names.iter().map(|name| {
-        let numbers = items
-            .iter()
-            .all(|item| matches!(item[*name], Value::Number(_) | Value::Null));
+        let numbers = items.iter().all(|item| matches!(item[*name], Value::Number(_) | Value::Null));
         ((*name).to_owned(), if numbers { Align::Right } else { Align::Left })
     }));
     if hidden > 0 {
@@ -184,20 +173,12 @@ mod tests {
             "next_cursor":"c1","count":12,"revision":7});
         let expected = "ID  N  T\na   1  x\nb      y\n\n2 documents of 12 at revision 7\nmore with --cursor c1";
         assert_eq!(render(&answer), expected);
-        assert_eq!(
-            render(&serde_json::json!({"items":[],"revision":7})),
-            "0 documents at revision 7"
-        );
+        assert_eq!(render(&serde_json::json!({"items":[],"revision":7})), "0 documents at revision 7");
     }
 
     #[test]
     fn a_filter_that_is_not_json_is_explained() {
         assert!(check_filter(Some(r#"{"a":1}"#)).is_ok());
-        assert!(
-            check_filter(Some("{a:1}"))
-                .unwrap_err()
-                .to_string()
-                .contains("single quotes")
-        );
+        assert!(check_filter(Some("{a:1}")).unwrap_err().to_string().contains("single quotes"));
     }
 }

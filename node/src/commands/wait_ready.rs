@@ -44,12 +44,7 @@ pub(crate) async fn run(command: WaitReadyCommand, output: Output) -> anyhow::Re
         if begun.elapsed() + POLL_EVERY >= command.timeout {
             let waited = units::millis(command.timeout.as_secs_f64() * 1e3);
             return Err(Advice::unavailable(format!("the cluster is not ready after {waited}"))
-                .why(format!(
-                    "{} of {} ready; {}",
-                    seen.ready,
-                    units::plural(seen.wanted as u64, "node"),
-                    seen.missing
-                ))
+                .why(format!("{} of {} ready; {}", seen.ready, units::plural(seen.wanted as u64, "node"), seen.missing))
                 .remedy("look at the logs of the nodes that are missing")
                 .into());
         }
@@ -83,29 +78,16 @@ async fn look(client: &Client, wanted: Option<usize>, guessed: bool) -> Seen {
                 Err(why) => last = format!("{url}: {why}"),
             }
         }
-        return Seen {
-            ready: 0,
-            wanted: wanted.unwrap_or(1),
-            leader: false,
-            missing: last,
-        };
+        return Seen { ready: 0, wanted: wanted.unwrap_or(1), leader: false, missing: last };
     }
     let probes = client.urls().iter().map(|url| async move {
-        client
-            .probe(url, &Call::get("/health/ready"), PROBE_TIMEOUT)
-            .await
-            .map_err(|why| format!("{url}: {why}"))
+        client.probe(url, &Call::get("/health/ready"), PROBE_TIMEOUT).await.map_err(|why| format!("{url}: {why}"))
     });
     let results = futures::future::join_all(probes).await;
     let ready = results.iter().filter(|result| result.is_ok()).count();
     let missing: Vec<String> = results.into_iter().filter_map(Result::err).collect();
     let wanted = wanted.unwrap_or(if guessed { 1 } else { client.urls().len() });
-    Seen {
-        ready,
-        wanted,
-        leader: true,
-        missing: missing.join("; "),
-    }
+    Seen { ready, wanted, leader: true, missing: missing.join("; ") }
 }
 
 /// Whether a cluster, by what it says of itself, is ready.
@@ -118,17 +100,8 @@ fn judge(cluster: &Value, wanted: Option<usize>) -> Seen {
         .map(|node| format!("node {} is {}", node["id"], node["state"]))
         .collect();
     let leader = !cluster["leader"].is_null() && cluster["quorum"]["ok"] != false;
-    let missing = if leader {
-        missing.join("; ")
-    } else {
-        "there is no leader".to_owned()
-    };
-    Seen {
-        ready: nodes.iter().filter(healthy).count(),
-        wanted: wanted.unwrap_or(nodes.len()).max(1),
-        leader,
-        missing,
-    }
+    let missing = if leader { missing.join("; ") } else { "there is no leader".to_owned() };
+    Seen { ready: nodes.iter().filter(healthy).count(), wanted: wanted.unwrap_or(nodes.len()).max(1), leader, missing }
 }
 
 #[cfg(test)]
@@ -138,10 +111,7 @@ mod tests {
     #[test]
     fn ready_means_a_leader_and_enough_healthy_nodes() {
         let cluster = |leader: Option<u64>, states: &[&str]| {
-            let nodes: Vec<Value> = states
-                .iter()
-                .map(|state| serde_json::json!({"id":1,"state":state}))
-                .collect();
+            let nodes: Vec<Value> = states.iter().map(|state| serde_json::json!({"id":1,"state":state})).collect();
             serde_json::json!({"leader":leader,"quorum":{"ok":true},"nodes":nodes})
         };
         assert!(judge(&cluster(Some(1), &["healthy", "healthy"]), None).is_ready());

@@ -18,10 +18,7 @@ pub(super) struct Spool {
 impl Spool {
     /// An empty one. Its file has no name, and is gone with the process.
     pub(super) fn new(folder: &Path) -> anyhow::Result<Self> {
-        Ok(Self {
-            file: BufWriter::with_capacity(1 << 18, tempfile::tempfile_in(folder)?),
-            columns: BTreeSet::new(),
-        })
+        Ok(Self { file: BufWriter::with_capacity(1 << 18, tempfile::tempfile_in(folder)?), columns: BTreeSet::new() })
     }
 
     /// Puts a document aside.
@@ -47,9 +44,7 @@ impl Spool {
             let line = line?;
             let document: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&line)?;
             rows.write_record(
-                columns
-                    .iter()
-                    .map(|name| document.get(name).map_or_else(String::new, |value| text(value))),
+                columns.iter().map(|name| document.get(name).map_or_else(String::new, |value| text(value))),
             )?;
         }
         Ok(rows.flush()?)

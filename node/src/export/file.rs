@@ -12,10 +12,7 @@ pub(super) enum Target {
     /// Standard output.
     Stdout(BufWriter<Stdout>),
     /// A temporary file beside the one that it will become.
-    File {
-        writer: BufWriter<NamedTempFile>,
-        path: PathBuf,
-    },
+    File { writer: BufWriter<NamedTempFile>, path: PathBuf },
 }
 
 impl Target {
@@ -29,10 +26,7 @@ impl Target {
                 .why(error.to_string())
                 .remedy("choose another --out")
         })?;
-        Ok(Self::File {
-            writer: BufWriter::with_capacity(1 << 18, temporary),
-            path: path.to_owned(),
-        })
+        Ok(Self::File { writer: BufWriter::with_capacity(1 << 18, temporary), path: path.to_owned() })
     }
 
     /// The folder in which something that grows may be kept meanwhile.
@@ -75,7 +69,5 @@ impl Write for Target {
 }
 
 fn folder(path: &Path) -> &Path {
-    path.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

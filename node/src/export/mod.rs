@@ -77,10 +77,7 @@ pub(crate) async fn run(command: ExportCommand, output: Output) -> anyhow::Resul
         let Some(cursor) = page.next_cursor.take() else { break };
         page = fetch(&client, &command, Some(cursor)).await?;
         if page.revision != revision {
-            anyhow::bail!(
-                "the pages of the answer are of different revisions: {revision:?} and {:?}",
-                page.revision
-            );
+            anyhow::bail!("the pages of the answer are of different revisions: {revision:?} and {:?}", page.revision);
         }
     }
     writer.finish()?.commit()?;
@@ -94,10 +91,7 @@ async fn fetch(client: &Client, command: &ExportCommand, cursor: Option<String>)
         .query("limit", PAGE_DOCUMENTS.to_string())
         .maybe_query("filter", command.filter.clone())
         .maybe_query("select", command.select.clone())
-        .maybe_query(
-            "as_of",
-            command.as_of.filter(|_| first).map(|revision| revision.to_string()),
-        )
+        .maybe_query("as_of", command.as_of.filter(|_| first).map(|revision| revision.to_string()))
         .maybe_query("count", first.then_some("exact"))
         .maybe_query("cursor", cursor);
     Ok(client.send(&call).await?.json()?)

@@ -23,10 +23,7 @@ pub(super) enum Outcome {
 /// How many records of a batch may be under way at one time. Those behind a record that stops the import must not have
 /// been sent, unless sending them again changes nothing; and of two with one id the later one must win.
 pub(super) fn at_once_max(batch: &[Record], command: &ImportCommand) -> usize {
-    let ids: Vec<&String> = batch
-        .iter()
-        .filter_map(|record| record.content.as_ref().ok()?.id.as_ref())
-        .collect();
+    let ids: Vec<&String> = batch.iter().filter_map(|record| record.content.as_ref().ok()?.id.as_ref()).collect();
     let all_have_ids = ids.len() == batch.len();
     let distinct = ids.iter().collect::<BTreeSet<_>>().len() == ids.len();
     let may_run_ahead = command.on_error == OnError::Skip || (all_have_ids && command.on_conflict != OnConflict::Error);

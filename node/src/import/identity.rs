@@ -22,47 +22,32 @@ pub(super) struct Target {
 
 /// Asks the cluster where the records will go. Says so if there is no such collection.
 pub(super) async fn target(client: &Client, collection: &str) -> anyhow::Result<Target> {
-    let page = client
-        .send(&Call::get(format!("/api/{}", segment(collection))).query("limit", "1"))
-        .await;
+    let page = client.send(&Call::get(format!("/api/{}", segment(collection))).query("limit", "1")).await;
     let page = page.map_err(|error| match error.problem() {
         Some(problem) if problem.status == 404 => {
             let what = format!("there is no collection {collection} to import into");
-            anyhow::Error::new(
-                Advice::failed(what)
-                    .why(problem.to_string())
-                    .remedy("create it with --create"),
-            )
+            anyhow::Error::new(Advice::failed(what).why(problem.to_string()).remedy("create it with --create"))
         }
         _ => error.into(),
     })?;
-    let revision = page
-        .revision
-        .or_else(|| page.json::<Value>().ok()?["revision"].as_u64());
+    let revision = page.revision.or_else(|| page.json::<Value>().ok()?["revision"].as_u64());
     // A token for documents only may not see the rest; then the nodes' addresses have to do.
     let cluster = match client.send(&Call::get("/cluster")).await {
         Ok(answer) => answer.json::<Value>()?["cluster_id"].to_string(),
         Err(error) if error.problem().is_some() => client.urls().join(","),
         Err(error) => return Err(error.into()),
     };
-    let incarnation = match client
-        .send(&Call::get(format!("/admin/collections/{}", segment(collection))))
-        .await
-    {
+    let incarnation = match client.send(&Call::get(format!("/admin/collections/{}", segment(collection)))).await {
         Ok(answer) => incarnation(&answer.json()?),
         Err(error) if error.problem().is_some() => String::new(),
         Err(error) => return Err(error.into()),
     };
-    Ok(Target {
-        name: format!("{cluster}/{collection}/{incarnation}"),
-        revision,
-    })
+    Ok(Target { name: format!("{cluster}/{collection}/{incarnation}"), revision })
 }
 
 fn incarnation(description: &Value) -> String {
-    let known = INCARNATION_MEMBERS
-        .iter()
-        .filter_map(|name| description.get(*name).map(|value| format!("{name}={value}")));
+    let known =
+        INCARNATION_MEMBERS.iter().filter_map(|name| description.get(*name).map(|value| format!("{name}={value}")));
     known.collect::<Vec<_>>().join(",")
 }
 
@@ -80,9 +65,7 @@ impl Identity {
             None => random_key(),
         };
         let settings = serde_json::to_string(settings).unwrap_or_default();
-        Self {
-            digest: digest(&[&file, &target.name, &settings, salt]),
-        }
+        Self { digest: digest(&[&file, &target.name, &settings, salt]) }
     }
 
     /// The idempotency key of the records between two places in the file.
@@ -133,35 +116,17 @@ mod tests {
     }
 
     fn input(path: &str, bytes: u64, modified_ns: u128) -> Input {
-        Input {
-            file: Some(FileFacts {
-                path: path.into(),
-                bytes,
-                modified_ns,
-            }),
-            format: Format::Jsonl,
-        }
+        Input { file: Some(FileFacts { path: path.into(), bytes, modified_ns }), format: Format::Jsonl }
     }
 
     fn of(input: &Input, target: &str) -> Identity {
-        Identity::new(
-            input,
-            &Target {
-                name: target.into(),
-                revision: None,
-            },
-            &settings(),
-            "",
-        )
+        Identity::new(input, &Target { name: target.into(), revision: None }, &settings(), "")
     }
 
     #[test]
     fn the_same_import_has_the_same_keys() {
         let one = of(&input("/a", 1, 2), "c");
-        assert_eq!(
-            one.key("batch", 0, 100),
-            of(&input("/a", 1, 2), "c").key("batch", 0, 100)
-        );
+        assert_eq!(one.key("batch", 0, 100), of(&input("/a", 1, 2), "c").key("batch", 0, 100));
         assert!(one.key("batch", 0, 100).len() <= 64);
     }
 
@@ -180,20 +145,11 @@ mod tests {
         assert_ne!(one.key("batch", 0, 101), key);
         assert_ne!(one.key("batch", 1, 100), key);
         assert_ne!(one.key("record", 0, 100), key);
-        let other = Settings {
-            batch: 100,
-            ..settings()
-        };
-        let target = Target {
-            name: "c".into(),
-            revision: None,
-        };
+        let other = Settings { batch: 100, ..settings() };
+        let target = Target { name: "c".into(), revision: None };
         assert_ne!(Identity::new(&input("/a", 1, 2), &target, &other, ""), one);
         assert_ne!(Identity::new(&input("/a", 1, 2), &target, &settings(), "salt"), one);
-        let stdin = Input {
-            file: None,
-            format: Format::Jsonl,
-        };
+        let stdin = Input { file: None, format: Format::Jsonl };
         assert_ne!(of(&stdin, "c"), of(&stdin, "c"), "standard input is never the same");
     }
 

@@ -46,14 +46,8 @@ pub(crate) async fn run(command: ImportCommand, output: Output) -> anyhow::Resul
     let report = Report::start(output, &input, &start);
     let stop = stop_on_signal(output);
     let mut pieces = reader::start(&input, &command, start)?;
-    let mut sender = Sender {
-        client: &client,
-        command: &command,
-        identity,
-        progress,
-        report,
-        revision_before: target.revision,
-    };
+    let mut sender =
+        Sender { client: &client, command: &command, identity, progress, report, revision_before: target.revision };
     loop {
         let piece = tokio::select! {
             piece = pieces.recv() => piece,
@@ -76,9 +70,8 @@ pub(crate) async fn run(command: ImportCommand, output: Output) -> anyhow::Resul
 }
 
 async fn create_collection(client: &crate::client::Client, name: &str) -> anyhow::Result<()> {
-    let call = Call::post("/admin/collections")
-        .json(&serde_json::json!({ "name": name }))?
-        .idempotency_key(random_key());
+    let call =
+        Call::post("/admin/collections").json(&serde_json::json!({ "name": name }))?.idempotency_key(random_key());
     match client.send(&call).await {
         Ok(_) => Ok(()),
         Err(error) if error.problem().is_some_and(|problem| problem.status == 409) => Ok(()),
@@ -110,9 +103,7 @@ fn stopped_at(position: &Position, resumable: bool, why: String) -> Advice {
     } else {
         "standard input cannot be continued; import from a file to be able to"
     };
-    Advice::failed(format!("the import stopped at line {}", position.line))
-        .why(why)
-        .remedy(remedy)
+    Advice::failed(format!("the import stopped at line {}", position.line)).why(why).remedy(remedy)
 }
 
 #[cfg(test)]

@@ -134,11 +134,9 @@ impl Input {
         let format = match command.format.or_else(|| by_name(&command.file)) {
             Some(format) => format,
             None => {
-                return Err(
-                    Advice::usage(format!("the form of {} is not clear", command.file.display()))
-                        .why("its name does not end in .jsonl, .ndjson, .json or .csv")
-                        .remedy("say --format jsonl, json or csv"),
-                );
+                return Err(Advice::usage(format!("the form of {} is not clear", command.file.display()))
+                    .why("its name does not end in .jsonl, .ndjson, .json or .csv")
+                    .remedy("say --format jsonl, json or csv"));
             }
         };
         let file = if stdin { None } else { Some(facts(&command.file)?) };
@@ -155,9 +153,7 @@ impl Input {
                     file.seek(SeekFrom::Start(offset))?;
                     Ok(file)
                 };
-                Ok(Box::new(
-                    open().map_err(|error| unreadable(&facts.path, &error.to_string()))?,
-                ))
+                Ok(Box::new(open().map_err(|error| unreadable(&facts.path, &error.to_string()))?))
             }
         }
     }
@@ -180,15 +176,8 @@ fn facts(path: &Path) -> Result<FileFacts, Advice> {
             return Err(std::io::Error::other("it is not a file"));
         }
         // Without a time of change the length alone has to tell.
-        let modified = metadata
-            .modified()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        Ok(FileFacts {
-            path,
-            bytes: metadata.len(),
-            modified_ns: modified.unwrap_or_default().as_nanos(),
-        })
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(FileFacts { path, bytes: metadata.len(), modified_ns: modified.unwrap_or_default().as_nanos() })
     };
     look().map_err(|error| unreadable(path, &error.to_string()))
 }

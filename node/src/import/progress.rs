@@ -76,11 +76,7 @@ impl Progress {
             settings,
             position,
         };
-        let progress = Self {
-            path,
-            kept,
-            saved: Instant::now(),
-        };
+        let progress = Self { path, kept, saved: Instant::now() };
         if command.restart {
             progress.save();
         }
@@ -99,10 +95,7 @@ impl Progress {
 
     /// Moves on, and writes that down if the last time is a while ago.
     pub(super) fn advance(&mut self, position: Position) {
-        debug_assert!(
-            position.offset >= self.kept.position.offset,
-            "an import only moves forward"
-        );
+        debug_assert!(position.offset >= self.kept.position.offset, "an import only moves forward");
         self.kept.position = position;
         if self.saved.elapsed() >= SAVE_EVERY {
             self.save();
@@ -134,34 +127,22 @@ fn continue_at(earlier: Kept, identity: &Identity, settings: &Settings) -> Resul
     if earlier.identity == identity.text() {
         return Ok(earlier.position);
     }
-    let begun = format!(
-        "an earlier import of this file stopped at line {}",
-        earlier.position.line
-    );
+    let begun = format!("an earlier import of this file stopped at line {}", earlier.position.line);
     if earlier.settings != *settings {
         return Err(Advice::usage(format!("{begun}, and had other settings"))
-            .why(format!(
-                "they were {}",
-                serde_json::to_string(&earlier.settings).unwrap_or_default()
-            ))
+            .why(format!("they were {}", serde_json::to_string(&earlier.settings).unwrap_or_default()))
             .remedy("use the same flags to continue it, or --restart to begin anew"));
     }
-    Err(Advice::usage(format!(
-        "{begun}, but the file, the cluster or the collection is not the same any more"
-    ))
-    .why("what was imported before cannot be told from what is still to come")
-    .remedy("use --restart to begin anew, with --on-conflict skip if the records have ids"))
+    Err(Advice::usage(format!("{begun}, but the file, the cluster or the collection is not the same any more"))
+        .why("what was imported before cannot be told from what is still to come")
+        .remedy("use --restart to begin anew, with --on-conflict skip if the records have ids"))
 }
 
 /// The file that keeps how far an import is, in the user's folder for such things: nothing is left beside the data.
 fn place(input: &Input, command: &ImportCommand) -> Option<PathBuf> {
     let name = identity::progress_name(input, &command.collection)?;
     let folder = command.state_dir.clone().unwrap_or_else(|| {
-        let absolute = |name: &str| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let states = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
         states.unwrap_or_else(std::env::temp_dir).join("aerodb").join("imports")
     });
@@ -170,12 +151,9 @@ fn place(input: &Input, command: &ImportCommand) -> Option<PathBuf> {
 
 fn read(path: &Path) -> Result<Kept, Advice> {
     let wrong = |why: String| {
-        Advice::usage(format!(
-            "cannot read how far the earlier import was, in {}",
-            path.display()
-        ))
-        .why(why)
-        .remedy("use --restart to begin anew")
+        Advice::usage(format!("cannot read how far the earlier import was, in {}", path.display()))
+            .why(why)
+            .remedy("use --restart to begin anew")
     };
     let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))

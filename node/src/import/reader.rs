@@ -30,9 +30,7 @@ pub(super) fn start(input: &Input, command: &ImportCommand, at: Position) -> Res
     let (batch_max, on_error) = (usize::from(command.batch), command.on_error);
     let read = move || {
         // Whoever listened has stopped: there is nobody left to read for.
-        let _ = read_all(&mut *source, batch_max, on_error, &|piece| {
-            pieces.blocking_send(piece).map_err(drop)
-        });
+        let _ = read_all(&mut *source, batch_max, on_error, &|piece| pieces.blocking_send(piece).map_err(drop));
     };
     let spawned = std::thread::Builder::new().name("import-reader".into()).spawn(read);
     spawned.map_err(|error| Advice::failed("cannot start a thread to read the file").why(error.to_string()))?;

@@ -120,10 +120,7 @@ fn bar(output: Output, input: &Input, at: &Position) -> ProgressBar {
             ProgressBar::with_draw_target(Some(file.bytes), target),
             "{bar:30} {percent:>3} %  {msg} records  {bytes_per_sec}  {eta} left",
         ),
-        None => (
-            ProgressBar::with_draw_target(None, target),
-            "{spinner} {bytes}  {msg} records  {bytes_per_sec}",
-        ),
+        None => (ProgressBar::with_draw_target(None, target), "{spinner} {bytes}  {msg} records  {bytes_per_sec}"),
     };
     // A template that does not parse leaves the plain bar.
     let bar = bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -39,11 +39,7 @@ impl Sender<'_> {
                 self.advance(last.next.clone());
                 Ok(())
             }
-            Err(error)
-                if error
-                    .problem()
-                    .is_some_and(|problem| REFUSALS_OF_CONTENT.contains(&problem.status)) =>
-            {
+            Err(error) if error.problem().is_some_and(|problem| REFUSALS_OF_CONTENT.contains(&problem.status)) => {
                 self.send_each(batch).await
             }
             Err(error) => Err(error.into()),
@@ -86,11 +82,7 @@ impl Sender<'_> {
         match self.command.on_error {
             OnError::Skip => Ok(()),
             // What it stopped at is said once, with the error.
-            OnError::Stop => Err(BadRecord {
-                line: record.line,
-                why: why.to_owned(),
-            }
-            .into()),
+            OnError::Stop => Err(BadRecord { line: record.line, why: why.to_owned() }.into()),
         }
     }
 

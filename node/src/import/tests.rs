@@ -19,9 +19,7 @@ struct Line {
 
 /// The command for a file, as it is by default.
 pub(super) fn command(file: &Path) -> ImportCommand {
-    Line::try_parse_from([file.to_str().unwrap(), "--collection", "c"])
-        .unwrap()
-        .command
+    Line::try_parse_from([file.to_str().unwrap(), "--collection", "c"]).unwrap().command
 }
 
 /// A node that keeps documents, knows idempotency keys, and refuses documents with a field `bad`.
@@ -39,10 +37,8 @@ impl Store {
         let (head, body) = request.split_once("\r\n\r\n")?;
         let mut line = head.lines().next()?.split(' ');
         let (method, path) = (line.next()?, line.next()?);
-        let header = |name: &str| {
-            head.lines()
-                .find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned))
-        };
+        let header =
+            |name: &str| head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
         if method == "GET" {
             let body = if path == "/cluster" {
                 r#"{"cluster_id":"one"}"#.to_owned()
@@ -71,9 +67,7 @@ impl Store {
             .iter()
             .enumerate()
             .map(|(number, document)| {
-                document["id"]
-                    .as_str()
-                    .map_or_else(|| format!("made-{}-{number}", self.revision), str::to_owned)
+                document["id"].as_str().map_or_else(|| format!("made-{}-{number}", self.revision), str::to_owned)
             })
             .collect();
         let taken = ids.iter().any(|id| self.documents.contains_key(id));
@@ -85,15 +79,10 @@ impl Store {
             ));
         }
         if taken && header("if-none-match").is_some() {
-            return Some(Reply::Say(
-                412,
-                "",
-                r#"{"title":"Precondition","code":"precondition_failed"}"#.into(),
-            ));
+            return Some(Reply::Say(412, "", r#"{"title":"Precondition","code":"precondition_failed"}"#.into()));
         }
         self.revision += 1;
-        self.documents
-            .extend(ids.into_iter().zip(list.iter().map(ToString::to_string)));
+        self.documents.extend(ids.into_iter().zip(list.iter().map(ToString::to_string)));
         let answer = format!("aerodb-revision: {}\r\n", self.revision);
         self.answers.insert(key, answer.clone());
         Some(Reply::Say(201, answer.leak(), "{}".into()))
@@ -112,11 +101,7 @@ impl World {
         let store = Arc::new(Mutex::new(Store::default()));
         let answering = store.clone();
         let node = FakeNode::answering(move |request| answering.lock().unwrap().answer(request)).await;
-        Self {
-            store,
-            node,
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { store, node, folder: tempfile::tempdir().unwrap() }
     }
 
     fn file(&self, name: &str, text: &str) -> String {
@@ -127,24 +112,10 @@ impl World {
 
     /// Runs an import as the command line would. Returns its error, or nothing.
     async fn import(&self, file: &str, flags: &[&str]) -> String {
-        let fixed = [
-            file,
-            "--collection",
-            "c",
-            "--url",
-            &self.node.url,
-            "--request-timeout",
-            "500ms",
-        ];
+        let fixed = [file, "--collection", "c", "--url", &self.node.url, "--request-timeout", "500ms"];
         let state = ["--state-dir", self.folder.path().to_str().unwrap()];
-        let command = Line::try_parse_from(fixed.iter().chain(&state).chain(flags))
-            .unwrap()
-            .command;
-        run(command, Output::new(Format::Json))
-            .await
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default()
+        let command = Line::try_parse_from(fixed.iter().chain(&state).chain(flags)).unwrap().command;
+        run(command, Output::new(Format::Json)).await.err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     fn documents(&self) -> usize {
@@ -173,10 +144,7 @@ async fn a_bad_record_stops_the_import_at_its_line() {
     let world = World::new().await;
     let file = world.file("a.jsonl", &format!("{}{{\"bad\":1}}\n{}", lines(1, 4), lines(5, 9)));
     let error = world.import(&file, &[]).await;
-    assert!(
-        error.contains("line 5") && error.contains("bad is not allowed"),
-        "{error}"
-    );
+    assert!(error.contains("line 5") && error.contains("bad is not allowed"), "{error}");
     assert_eq!(world.documents(), 4, "those before it are in");
     let error = world.import(&file, &["--on-error", "skip"]).await;
     assert_eq!(error, "");
@@ -186,10 +154,7 @@ async fn a_bad_record_stops_the_import_at_its_line() {
 #[tokio::test]
 async fn bad_records_are_passed_over_if_asked() {
     let world = World::new().await;
-    let file = world.file(
-        "a.jsonl",
-        &format!("{}{{\"bad\":1}}\nnot json\n{}", lines(1, 4), lines(5, 9)),
-    );
+    let file = world.file("a.jsonl", &format!("{}{{\"bad\":1}}\nnot json\n{}", lines(1, 4), lines(5, 9)));
     assert_eq!(world.import(&file, &["--on-error", "skip"]).await, "");
     assert_eq!(world.documents(), 9);
 }
@@ -219,20 +184,10 @@ async fn an_import_goes_on_where_the_cluster_went_away() {
     assert_eq!(world.documents(), 10);
     world.store.lock().unwrap().writes_left = None;
     let error = world.import(&file, &["--batch", "7"]).await;
-    assert!(
-        error.contains("other settings") && error.contains("--restart"),
-        "{error}"
-    );
+    assert!(error.contains("other settings") && error.contains("--restart"), "{error}");
     assert_eq!(world.import(&file, &["--batch", "10"]).await, "");
     assert_eq!(world.documents(), 25);
-    let writes = world
-        .node
-        .requests
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|request| request.starts_with("POST"))
-        .count();
+    let writes = world.node.requests.lock().unwrap().iter().filter(|request| request.starts_with("POST")).count();
     assert!(writes >= 4, "the first batch was not sent again: {writes}");
 }
 

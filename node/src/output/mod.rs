@@ -49,21 +49,14 @@ impl Output {
 
     /// The result as JSON, indented where a person looks at it.
     pub(crate) fn json(self, value: &impl Serialize) -> io::Result<()> {
-        let text = if io::stdout().is_terminal() {
-            serde_json::to_string_pretty(value)
-        } else {
-            serde_json::to_string(value)
-        };
+        let text =
+            if io::stdout().is_terminal() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
         self.line(text.map_err(io::Error::other)?)
     }
 
     /// The result: as JSON, or as the text that the second argument makes.
     pub(crate) fn result(self, value: &impl Serialize, text: impl FnOnce() -> String) -> io::Result<()> {
-        if self.is_json() {
-            self.json(value)
-        } else {
-            self.line(text())
-        }
+        if self.is_json() { self.json(value) } else { self.line(text()) }
     }
 
     /// A remark beside the result, on standard error. Programs that read JSON get it there too: it never mixes.
@@ -100,9 +93,7 @@ fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
 
 /// Whether an error only says that the reader of our output has gone (`aerodb query … | head`).
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
-    })
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe))
 }

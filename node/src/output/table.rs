@@ -25,10 +25,7 @@ pub(crate) struct Table {
 impl Table {
     /// A table without rows.
     pub(crate) fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Self {
-        Self {
-            columns: columns.into_iter().map(|(name, align)| (name.into(), align)).collect(),
-            rows: Vec::new(),
-        }
+        Self { columns: columns.into_iter().map(|(name, align)| (name.into(), align)).collect(), rows: Vec::new() }
     }
 
     /// Adds a row. It has as many cells as there are columns.
@@ -79,11 +76,8 @@ pub(crate) fn cell(value: Option<&Value>) -> String {
 
 /// One line, not too long, without control characters that could move the cursor.
 fn shorten(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(CELL_CHARS_MAX + 1)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut short: String =
+        text.chars().take(CELL_CHARS_MAX + 1).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if short.chars().count() > CELL_CHARS_MAX {
         short = short.chars().take(CELL_CHARS_MAX - 1).collect();
         short.push('…');

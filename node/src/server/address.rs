@@ -15,11 +15,7 @@ pub(crate) fn split(addr: &str) -> Result<(&str, u16), String> {
         Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
     };
-    if fits {
-        Ok((bare.unwrap_or(host), port))
-    } else {
-        Err(wrong())
-    }
+    if fits { Ok((bare.unwrap_or(host), port)) } else { Err(wrong()) }
 }
 
 /// The address to listen on. Names are looked up, so that `localhost:7400` works.
@@ -28,14 +24,10 @@ pub(crate) fn to_bind(addr: &str) -> Result<SocketAddr, String> {
     if let Ok(addr) = addr.parse() {
         return Ok(addr);
     }
-    let found: Vec<SocketAddr> = addr
-        .to_socket_addrs()
-        .map_err(|error| format!("'{addr}' cannot be looked up: {error}"))?
-        .collect();
+    let found: Vec<SocketAddr> =
+        addr.to_socket_addrs().map_err(|error| format!("'{addr}' cannot be looked up: {error}"))?.collect();
     let v4 = found.iter().find(|addr| addr.is_ipv4());
-    v4.or(found.first())
-        .copied()
-        .ok_or_else(|| format!("'{addr}' has no address"))
+    v4.or(found.first()).copied().ok_or_else(|| format!("'{addr}' has no address"))
 }
 
 /// Whether whatever is sent there stays on this machine. Names other than `localhost` are not trusted to.
@@ -59,18 +51,7 @@ mod tests {
         assert_eq!(split("127.0.0.1:7400"), Ok(("127.0.0.1", 7400)));
         assert_eq!(split("[::1]:7400"), Ok(("::1", 7400)));
         assert_eq!(split("db-1.example:1"), Ok(("db-1.example", 1)));
-        for wrong in [
-            "",
-            "7400",
-            ":7400",
-            "host",
-            "host:",
-            "host:99999",
-            "::1:7400",
-            "a b:1",
-            "host:0",
-            "[x]:1",
-        ] {
+        for wrong in ["", "7400", ":7400", "host", "host:", "host:99999", "::1:7400", "a b:1", "host:0", "[x]:1"] {
             assert!(split(wrong).is_err(), "{wrong}");
         }
     }

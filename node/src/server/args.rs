@@ -54,12 +54,7 @@ pub(crate) struct Layer {
     #[arg(long, env = "AERODB_ELECTION_MAX_MS", value_name = "MS")]
     pub(crate) election_max_ms: Option<u64>,
     /// A bound to change, by name: body_bytes_max=16777216 (repeatable; [limits] in the file)
-    #[arg(
-        long = "limit",
-        env = "AERODB_LIMITS",
-        value_name = "NAME=VALUE",
-        value_delimiter = ','
-    )]
+    #[arg(long = "limit", env = "AERODB_LIMITS", value_name = "NAME=VALUE", value_delimiter = ',')]
     #[serde(skip)]
     pub(crate) limit: Vec<String>,
 
@@ -84,11 +79,8 @@ impl Layer {
         limits.extend(self.limits);
         // A key and a file with a key are one setting in two forms: a layer that has either hides both of the lower.
         let has_key = self.service_key.is_some() || self.service_key_file.is_some();
-        let (lower_key, lower_key_file) = if has_key {
-            (None, None)
-        } else {
-            (lower.service_key, lower.service_key_file)
-        };
+        let (lower_key, lower_key_file) =
+            if has_key { (None, None) } else { (lower.service_key, lower.service_key_file) };
         Self {
             node_id: self.node_id.or(lower.node_id),
             data_dir: self.data_dir.or(lower.data_dir),

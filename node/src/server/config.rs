@@ -79,9 +79,7 @@ pub(crate) fn resolve(
         let (name, value) = Limits::parse_pair(&pair)?;
         top.limits.insert(name, value);
     }
-    top.service_key = env("AERODB_SERVICE_KEY")
-        .map(|key| Secret::new(&key))
-        .filter(|key| !key.expose().is_empty());
+    top.service_key = env("AERODB_SERVICE_KEY").map(|key| Secret::new(&key)).filter(|key| !key.expose().is_empty());
     let layer = match file {
         Some(path) => top.over(read_file(path)?),
         None => top,
@@ -144,9 +142,7 @@ fn fill(layer: Layer) -> Result<ServerConfig, Advice> {
 
 fn bind(key: &str, addr: &str) -> Result<SocketAddr, Advice> {
     address::to_bind(addr).map_err(|why| {
-        Advice::usage(format!("{key} is not an address"))
-            .why(why)
-            .remedy("write it like 127.0.0.1:7400")
+        Advice::usage(format!("{key} is not an address")).why(why).remedy("write it like 127.0.0.1:7400")
     })
 }
 
@@ -156,11 +152,7 @@ mod tests {
 
     fn flags(list: &[&str]) -> Layer {
         use clap::{Args, FromArgMatches};
-        let command = Layer::augment_args(
-            clap::Command::new("server")
-                .no_binary_name(true)
-                .args_override_self(true),
-        );
+        let command = Layer::augment_args(clap::Command::new("server").no_binary_name(true).args_override_self(true));
         Layer::from_arg_matches(&command.get_matches_from(list)).unwrap()
     }
 
@@ -188,10 +180,7 @@ mod tests {
         let config = check(&ONE, "", None).unwrap();
         assert_eq!(config.http_addr.to_string(), "127.0.0.1:7400");
         assert_eq!(config.advertise_peer, "127.0.0.1:7500");
-        assert_eq!(
-            (config.heartbeat_ms, config.election_min_ms, config.election_max_ms),
-            (50, 200, 400)
-        );
+        assert_eq!((config.heartbeat_ms, config.election_min_ms, config.election_max_ms), (50, 200, 400));
         assert_eq!(config.limits.body_bytes_max, 8 << 20);
     }
 
@@ -199,17 +188,9 @@ mod tests {
     fn a_flag_is_over_the_file_and_the_file_over_the_default() {
         let toml =
             "http_addr = '127.0.0.1:9001'\nzone = 'a'\nlog = 'debug'\n[limits]\nbody_bytes_max = 1\ndrain_ms_max = 2";
-        let config = check(
-            &[&ONE[..], &["--zone=b", "--limit=drain_ms_max=3"]].concat(),
-            toml,
-            None,
-        )
-        .unwrap();
+        let config = check(&[&ONE[..], &["--zone=b", "--limit=drain_ms_max=3"]].concat(), toml, None).unwrap();
         assert_eq!(config.http_addr.port(), 9001);
-        assert_eq!(
-            config.advertise_http, "127.0.0.1:9001",
-            "what is advertised follows what is bound"
-        );
+        assert_eq!(config.advertise_http, "127.0.0.1:9001", "what is advertised follows what is bound");
         assert_eq!(config.zone.as_deref(), Some("b"));
         assert_eq!(config.log, "debug");
         assert_eq!((config.limits.body_bytes_max, config.limits.drain_ms_max), (1, 3));
@@ -217,10 +198,9 @@ mod tests {
 
     #[test]
     fn peers_in_the_file_are_a_table_or_a_text() {
-        for toml in [
-            "peers = '1=127.0.0.1:7501,2=127.0.0.1:7502'",
-            "[peers]\n1 = '127.0.0.1:7501'\n2 = '127.0.0.1:7502'",
-        ] {
+        for toml in
+            ["peers = '1=127.0.0.1:7501,2=127.0.0.1:7502'", "[peers]\n1 = '127.0.0.1:7501'\n2 = '127.0.0.1:7502'"]
+        {
             let config = check(&["--node-id=2", "--peer-addr=127.0.0.1:7502"], toml, None).unwrap();
             assert_eq!(config.peers[&1], "127.0.0.1:7501");
             assert_eq!(config.peers.len(), 2);
@@ -230,27 +210,17 @@ mod tests {
     #[test]
     fn the_service_key_comes_from_environment_or_file() {
         let toml = "service_key = 'from-the-config-file-0123'";
-        assert_eq!(
-            check(&ONE, toml, None).unwrap().service_key.unwrap().expose(),
-            "from-the-config-file-0123"
-        );
+        assert_eq!(check(&ONE, toml, None).unwrap().service_key.unwrap().expose(), "from-the-config-file-0123");
         let config = check(&ONE, toml, Some("from-the-environment-0123")).unwrap();
         assert_eq!(config.service_key.unwrap().expose(), "from-the-environment-0123");
-        assert!(
-            check(&ONE, "", Some(" ")).unwrap().service_key.is_none(),
-            "an empty one is none"
-        );
+        assert!(check(&ONE, "", Some(" ")).unwrap().service_key.is_none(), "an empty one is none");
         refused(&[], "service_key = 'short'", &["service key", "16"]);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, "from-a-file-0123456789\n").unwrap();
         let flag = format!("--service-key-file={}", file.display());
         let config = check(&[&ONE[..], &[&flag]].concat(), toml, None).unwrap();
-        assert_eq!(
-            config.service_key.unwrap().expose(),
-            "from-a-file-0123456789",
-            "a flag hides the file's key"
-        );
+        assert_eq!(config.service_key.unwrap().expose(), "from-a-file-0123456789", "a flag hides the file's key");
     }
 
     #[test]

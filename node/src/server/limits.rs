@@ -73,9 +73,7 @@ impl Limits {
 
     /// Reads `name=value`.
     pub(crate) fn parse_pair(text: &str) -> Result<(String, u64), Advice> {
-        let pair = text
-            .split_once('=')
-            .and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+        let pair = text.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
         pair.map(|(name, value)| (name.to_owned(), value)).ok_or_else(|| {
             Advice::usage(format!("'{text}' is not a limit"))
                 .remedy("write NAME=VALUE with a whole number: body_bytes_max=16777216")
@@ -95,24 +93,13 @@ mod tests {
     #[test]
     fn named_limits_replace_defaults() {
         let limits = Limits::with(&BTreeMap::from([("body_bytes_max".to_owned(), 5)])).unwrap();
-        assert_eq!(
-            limits,
-            Limits {
-                body_bytes_max: 5,
-                ..Limits::default()
-            }
-        );
+        assert_eq!(limits, Limits { body_bytes_max: 5, ..Limits::default() });
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        let error = Limits::with(&BTreeMap::from([("body_max".to_owned(), 5)]))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("'body_max'") && error.contains("body_bytes_max"),
-            "{error}"
-        );
+        let error = Limits::with(&BTreeMap::from([("body_max".to_owned(), 5)])).unwrap_err().to_string();
+        assert!(error.contains("'body_max'") && error.contains("body_bytes_max"), "{error}");
         assert!(Limits::with(&BTreeMap::from([("body_bytes_max".to_owned(), 0)])).is_err());
         assert!(Limits::parse_pair("body_bytes_max").is_err());
         assert_eq!(Limits::parse_pair("a = 7").unwrap(), ("a".to_owned(), 7));

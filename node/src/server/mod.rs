@@ -51,11 +51,7 @@ pub(crate) async fn server(
     log_format: Option<LogFormat>,
     output: Output,
 ) -> anyhow::Result<()> {
-    let layer = Layer {
-        log,
-        log_format,
-        ..command.layer
-    };
+    let layer = Layer { log, log_format, ..command.layer };
     let config = config::resolve(layer, command.config.as_deref(), &|name| std::env::var(name).ok())?;
     if command.print_config {
         return print::print(&config, output);
@@ -72,20 +68,12 @@ pub(crate) async fn dev(command: DevCommand, log: Option<String>, log_format: Op
         data_dir: Some(command.data_dir),
         http_addr: Some(format!("127.0.0.1:{}", command.http_port)),
         peer_addr: Some(format!("127.0.0.1:{}", command.peer_port)),
-        peers: Some(
-            format!("1=127.0.0.1:{}", command.peer_port)
-                .parse()
-                .map_err(anyhow::Error::msg)?,
-        ),
+        peers: Some(format!("1=127.0.0.1:{}", command.peer_port).parse().map_err(anyhow::Error::msg)?),
         insecure: Some(true),
         ..Layer::default()
     };
     let config = config::resolve(layer, None, &|name| std::env::var(name).ok())?;
-    start(ServerConfig {
-        mode: Mode::Dev,
-        ..config
-    })
-    .await
+    start(ServerConfig { mode: Mode::Dev, ..config }).await
 }
 
 async fn start(config: ServerConfig) -> anyhow::Result<()> {

@@ -13,10 +13,7 @@ pub(crate) struct Peers(pub(crate) BTreeMap<u64, String>);
 
 impl Peers {
     fn insert(&mut self, id: &str, addr: &str) -> Result<(), String> {
-        let id: u64 = id
-            .trim()
-            .parse()
-            .map_err(|_| format!("'{}' is not a node id (a number from 1)", id.trim()))?;
+        let id: u64 = id.trim().parse().map_err(|_| format!("'{}' is not a node id (a number from 1)", id.trim()))?;
         match self.0.insert(id, addr.trim().to_owned()) {
             None => Ok(()),
             Some(_) => Err(format!("node {id} is named twice")),
@@ -31,10 +28,7 @@ impl FromStr for Peers {
         let mut peers = Self::default();
         for part in text.split(',').filter(|part| !part.trim().is_empty()) {
             let (id, addr) = part.split_once('=').ok_or_else(|| {
-                format!(
-                    "'{}' is not id=host:port; write 1=127.0.0.1:7501,2=127.0.0.1:7502",
-                    part.trim()
-                )
+                format!("'{}' is not id=host:port; write 1=127.0.0.1:7501,2=127.0.0.1:7502", part.trim())
             })?;
             peers.insert(id, addr)?;
         }
@@ -76,11 +70,9 @@ mod tests {
     fn a_list() {
         let peers: Peers = "1=127.0.0.1:7501, 2=localhost:7502".parse().unwrap();
         assert_eq!(peers.0[&2], "localhost:7502");
-        for (wrong, why) in [
-            ("127.0.0.1:7501", "not id=host:port"),
-            ("x=a:1", "not a node id"),
-            ("1=a:1,1=b:1", "twice"),
-        ] {
+        for (wrong, why) in
+            [("127.0.0.1:7501", "not id=host:port"), ("x=a:1", "not a node id"), ("1=a:1,1=b:1", "twice")]
+        {
             let error = wrong.parse::<Peers>().unwrap_err();
             assert!(error.contains(why), "{wrong}: {error}");
         }

@@ -12,11 +12,7 @@ const HIDDEN: &str = "(set, hidden)";
 pub(crate) fn print(config: &ServerConfig, output: Output) -> anyhow::Result<()> {
     if output.is_json() {
         let mut value = serde_json::to_value(config)?;
-        value["service_key"] = if config.service_key.is_some() {
-            Value::from(HIDDEN)
-        } else {
-            Value::Null
-        };
+        value["service_key"] = if config.service_key.is_some() { Value::from(HIDDEN) } else { Value::Null };
         output.json(&value)?;
     } else {
         output.line(to_toml(config)?.trim_end())?;

@@ -138,7 +138,7 @@ async fn announce(config: ServerConfig, handle: Handle, generated: Option<String
         "this node serves"
     );
     let shown = generated.filter(|_| named_here);
-    let output = Output::new(Format::Human);
+    let output = Output::new(Format::Table);
     if config.mode == Mode::Dev {
         output.note(dev_banner(&url, &config, shown.as_deref()));
     } else if let Some(key) = shown {
@@ -155,7 +155,7 @@ fn dev_banner(url: &str, config: &ServerConfig, key: Option<&str>) -> String {
         "\nAeroDB is ready.\n\n  API           {url}\n  data          {}{key_line}\n\nTry:\n  \
          export AERODB_URL={url} AERODB_TOKEN={token}\n  \
          aerodb collection create notes\n  \
-         curl -s -H \"Authorization: Bearer $AERODB_TOKEN\" -d '{{\"text\":\"hello\"}}' {url}/api/notes\n\n\
+         curl -s -H \"Authorization: Bearer $AERODB_TOKEN\" -H 'Content-Type: application/json' \\\n       -d '{{\"text\":\"hello\"}}' {url}/api/notes\n\n\
          Ctrl-C stops it; the data stays.\n",
         config.data_dir.display()
     )

@@ -7,7 +7,7 @@ use super::config::{Mode, ServerConfig};
 use crate::exit::Advice;
 use crate::{logs, secret};
 
-/// The shortest service key that is taken: shorter ones can be guessed.
+/// Service keys shorter than this can be guessed: they are taken, with a warning.
 const SERVICE_KEY_CHARS_MIN: usize = 16;
 /// The highest node id. Ids are numbers in JSON, which carries integers exactly up to here.
 const NODE_ID_MAX: u64 = (1 << 53) - 1;
@@ -35,6 +35,12 @@ pub(crate) fn warnings(config: &ServerConfig) -> Vec<String> {
             config.http_addr
         ));
     }
+    if config.service_key.as_ref().is_some_and(|key| key.expose().len() < SERVICE_KEY_CHARS_MIN) {
+        warnings.push(format!(
+            "the service key has fewer than {SERVICE_KEY_CHARS_MIN} characters and can be guessed: use a longer one \
+             wherever it matters"
+        ));
+    }
     if config.mode == Mode::Server && config.peers.len() == 2 {
         warnings.push("a cluster of two nodes stops as soon as either is away; run one or three".to_owned());
     }
@@ -52,23 +58,16 @@ fn check_identity(config: &ServerConfig) -> Result<(), Advice> {
 
 fn check_addresses(config: &ServerConfig) -> Result<(), Advice> {
     if config.http_addr == config.peer_addr {
-        return Err(
-            Advice::usage(format!("http_addr and peer_addr are both {}", config.http_addr))
-                .why("clients and the other nodes speak different protocols, so each needs a port of its own")
-                .remedy("change the port of one of them"),
-        );
+        return Err(Advice::usage(format!("http_addr and peer_addr are both {}", config.http_addr))
+            .why("clients and the other nodes speak different protocols, so each needs a port of its own")
+            .remedy("change the port of one of them"));
     }
-    for (key, addr) in [
-        ("advertise_http", &config.advertise_http),
-        ("advertise_peer", &config.advertise_peer),
-    ] {
+    for (key, addr) in [("advertise_http", &config.advertise_http), ("advertise_peer", &config.advertise_peer)] {
         address::split(addr).map_err(|why| Advice::usage(format!("{key} is not an address")).why(why))?;
         if address::is_unspecified(addr) {
             return Err(Advice::usage(format!("{key} is {addr}"))
                 .why("that means every address of this machine; nobody can connect to it by that name")
-                .remedy(format!(
-                    "set {key} to the name or address that others reach this node by"
-                )));
+                .remedy(format!("set {key} to the name or address that others reach this node by")));
         }
     }
     Ok(())
@@ -89,10 +88,7 @@ fn check_exposure(config: &ServerConfig) -> Result<(), Advice> {
         .remedy("listen on 127.0.0.1, or leave --insecure out and put a proxy that terminates TLS in front"));
     }
     if !config.peer_addr.ip().is_loopback() {
-        let what = format!(
-            "peer_addr {} is not a loopback address, and there is no TLS",
-            config.peer_addr
-        );
+        let what = format!("peer_addr {} is not a loopback address, and there is no TLS", config.peer_addr);
         return Err(Advice::usage(what).why(WHY).remedy(REMEDY));
     }
     for (id, addr) in &config.peers {
@@ -123,12 +119,9 @@ fn check_peers(config: &ServerConfig) -> Result<(), Advice> {
         return Err(Advice::usage("peers has a node with an id that is not allowed").why("ids begin at 1"));
     }
     let Some(own) = config.peers.get(&config.node_id) else {
-        return Err(Advice::usage(format!(
-            "peers does not list node {}, which is this node",
-            config.node_id
-        ))
-        .why("every node starts from the same list, with itself in it")
-        .remedy("use the same --peers on all nodes, and check --node-id"));
+        return Err(Advice::usage(format!("peers does not list node {}, which is this node", config.node_id))
+            .why("every node starts from the same list, with itself in it")
+            .remedy("use the same --peers on all nodes, and check --node-id"));
     };
     if *own != config.advertise_peer {
         return Err(Advice::usage(format!(
@@ -172,11 +165,9 @@ fn check_timing(config: &ServerConfig) -> Result<(), Advice> {
 
 fn check_service_key(config: &ServerConfig) -> Result<(), Advice> {
     let Some(key) = &config.service_key else { return Ok(()) };
-    if key.expose().len() < SERVICE_KEY_CHARS_MIN || !secret::is_header_safe(key.expose()) {
-        return Err(Advice::usage("the service key is too weak or cannot be sent")
-            .why(format!(
-                "it needs at least {SERVICE_KEY_CHARS_MIN} printable ASCII characters and no spaces"
-            ))
+    if key.expose().is_empty() || !secret::is_header_safe(key.expose()) {
+        return Err(Advice::usage("the service key cannot be sent")
+            .why("a key has printable ASCII characters and no spaces")
             .remedy("leave it out at the first start and one is generated and shown"));
     }
     Ok(())

@@ -52,20 +52,14 @@ impl Banner<'_> {
     pub(super) fn text(&self) -> String {
         let count = units::plural(u64::from(self.plan.nodes), "node");
         let mut text = match self.missing {
-            [] => format!(
-                "\nAeroDB {} is ready: {count} on this machine.\n\n",
-                env!("CARGO_PKG_VERSION")
-            ),
+            [] => format!("\nAeroDB {} is ready: {count} on this machine.\n\n", env!("CARGO_PKG_VERSION")),
             missing => {
                 let list: String = missing.iter().map(|(url, why)| format!("  {url}: {why}\n")).collect();
                 format!("\nNot all of the {count} are ready yet; it goes on trying.\n{list}\n")
             }
         };
         text.push_str(&indent(&self.nodes().to_string()));
-        text.push_str(&format!(
-            "\n\n  data  {}  (logs: node-N/server.log in it)\n",
-            self.dir.display()
-        ));
+        text.push_str(&format!("\n\n  data  {}  (logs: node-N/server.log in it)\n", self.dir.display()));
         text.push_str(&format!("  key   {}\n", self.key_line()));
         text.push_str(&format!(
             "\n{}\n\nCtrl-C stops the cluster; the same command starts it again.",
@@ -75,12 +69,8 @@ impl Banner<'_> {
     }
 
     fn nodes(&self) -> Table {
-        let mut table = Table::new([
-            ("node", Align::Right),
-            ("http", Align::Left),
-            ("peer", Align::Left),
-            ("pid", Align::Right),
-        ]);
+        let mut table =
+            Table::new([("node", Align::Right), ("http", Align::Left), ("peer", Align::Left), ("pid", Align::Right)]);
         for fate in self.fates {
             table.row([
                 fate.id.to_string(),
@@ -100,10 +90,9 @@ impl Banner<'_> {
         }
         match self.key {
             Key::Given(_) => "the service key is what AERODB_SERVICE_KEY says".to_owned(),
-            Key::Generated(key) => format!(
-                "{}\n        the service key: it may do everything, and is shown only this once",
-                key.expose()
-            ),
+            Key::Generated(key) => {
+                format!("{}\n        the service key: it may do everything, and is shown only this once", key.expose())
+            }
             Key::Kept => "the service key is the one from the first start".to_owned(),
         }
     }
@@ -137,10 +126,7 @@ impl Banner<'_> {
 }
 
 fn indent(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -149,30 +135,10 @@ mod tests {
     use crate::secret::Secret;
 
     fn check(key: &Key, key_works: Option<bool>) -> (String, String) {
-        let plan = Plan {
-            nodes: 3,
-            http_port: 8401,
-            peer_port: 8501,
-            initialised: true,
-        };
-        let fates: Vec<Fate> = plan
-            .ids()
-            .map(|id| Fate {
-                id,
-                pid: Some(100 + u32::from(id)),
-                deaths: 0,
-            })
-            .collect();
+        let plan = Plan { nodes: 3, http_port: 8401, peer_port: 8501, initialised: true };
+        let fates: Vec<Fate> = plan.ids().map(|id| Fate { id, pid: Some(100 + u32::from(id)), deaths: 0 }).collect();
         let dir = Path::new("/data/c");
-        let banner = Banner {
-            plan: &plan,
-            dir,
-            key,
-            fates: &fates,
-            missing: &[],
-            first: true,
-            key_works,
-        };
+        let banner = Banner { plan: &plan, dir, key, fates: &fates, missing: &[], first: true, key_works };
         (banner.text(), banner.value().to_string())
     }
 
@@ -183,10 +149,7 @@ mod tests {
             text.contains("aero_sk_new") && text.contains("http://127.0.0.1:8403") && text.contains("/data/c"),
             "{text}"
         );
-        assert!(
-            text.contains("AERODB_URL=http://127.0.0.1:8401,"),
-            "ports that commands would not find: {text}"
-        );
+        assert!(text.contains("AERODB_URL=http://127.0.0.1:8401,"), "ports that commands would not find: {text}");
         assert!(value.contains("aero_sk_new"));
         let (text, value) = check(&Key::Given(Secret::new("aero_sk_mine")), None);
         assert!(!text.contains("aero_sk_mine") && !value.contains("aero_sk_mine"));

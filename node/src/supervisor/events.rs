@@ -13,20 +13,9 @@ pub(super) enum Event {
     /// It was started.
     Started { id: u16, pid: u32, again: bool },
     /// It ended by itself. `code` is missing if a signal ended it; `restart_in` if it stays as it is.
-    Died {
-        id: u16,
-        pid: u32,
-        how: String,
-        code: Option<i32>,
-        tail: Vec<String>,
-        restart_in: Option<Duration>,
-    },
+    Died { id: u16, pid: u32, how: String, code: Option<i32>, tail: Vec<String>, restart_in: Option<Duration> },
     /// It could not even be started.
-    NotStarted {
-        id: u16,
-        why: String,
-        restart_in: Option<Duration>,
-    },
+    NotStarted { id: u16, why: String, restart_in: Option<Duration> },
     /// It did not stop when asked and was killed.
     Killed { id: u16, after: Duration },
 }
@@ -40,14 +29,7 @@ impl Event {
         match self {
             Self::Started { again: false, .. } => {}
             Self::Started { id, pid, again: true } => output.note(format!("node {id} was started again (pid {pid})")),
-            Self::Died {
-                id,
-                pid,
-                how,
-                tail,
-                restart_in,
-                ..
-            } => {
+            Self::Died { id, pid, how, tail, restart_in, .. } => {
                 output.note(format!("node {id} (pid {pid}) {how}; {}", next(*restart_in)));
                 for line in tail {
                     output.note(format!("    {line}"));
@@ -57,10 +39,7 @@ impl Event {
                 output.note(format!("node {id} could not be started: {why}; {}", next(*restart_in)));
             }
             Self::Killed { id, after } => {
-                output.note(format!(
-                    "node {id} did not stop within {} and was killed",
-                    millis(*after)
-                ));
+                output.note(format!("node {id} did not stop within {} and was killed", millis(*after)));
             }
         }
         Ok(())
@@ -70,14 +49,7 @@ impl Event {
         let ms = |time: &Option<Duration>| time.map(|time| time.as_millis() as u64);
         match self {
             Self::Started { id, pid, again } => json!({"event": "started", "id": id, "pid": pid, "again": again}),
-            Self::Died {
-                id,
-                pid,
-                how,
-                code,
-                tail,
-                restart_in,
-            } => json!({
+            Self::Died { id, pid, how, code, tail, restart_in } => json!({
                 "event": "died", "id": id, "pid": pid, "how": how, "code": code, "log": tail, "restart_in_ms": ms(restart_in)
             }),
             Self::NotStarted { id, why, restart_in } => {
@@ -113,11 +85,7 @@ pub(super) struct Fate {
 impl Fate {
     /// A node that was not started yet.
     pub(super) fn new(id: u16) -> Self {
-        Self {
-            id,
-            pid: None,
-            deaths: 0,
-        }
+        Self { id, pid: None, deaths: 0 }
     }
 }
 

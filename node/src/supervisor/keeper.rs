@@ -80,22 +80,14 @@ pub(super) async fn keep(options: Options, stop: Stop, events: UnboundedSender<E
             Ok(started) => started,
             Err(error) => {
                 let restart_in = options.restart.then_some(backoff);
-                tell(Event::NotStarted {
-                    id: options.id,
-                    why: error.to_string(),
-                    restart_in,
-                });
+                tell(Event::NotStarted { id: options.id, why: error.to_string(), restart_in });
                 if !rest(&mut backoff, restart_in, &stop).await {
                     return;
                 }
                 continue;
             }
         };
-        tell(Event::Started {
-            id: options.id,
-            pid,
-            again,
-        });
+        tell(Event::Started { id: options.id, pid, again });
         again = true;
         let status = tokio::select! {
             status = child.wait() => status,
@@ -107,14 +99,7 @@ pub(super) async fn keep(options: Options, stop: Stop, events: UnboundedSender<E
         let restart_in = options.restart.then_some(backoff);
         let (how, code) = describe(status);
         let tail = log_tail::tail(&plan::log_file(&options.dir), log_from);
-        tell(Event::Died {
-            id: options.id,
-            pid,
-            how,
-            code,
-            tail,
-            restart_in,
-        });
+        tell(Event::Died { id: options.id, pid, how, code, tail, restart_in });
         if !rest(&mut backoff, restart_in, &stop).await {
             return;
         }
@@ -143,10 +128,7 @@ async fn end(id: u16, mut child: Child, pid: u32, stop: &Stop, tell: impl Fn(Eve
     if !ended {
         // It may have ended in this very moment, which is as well.
         let _ = child.kill().await;
-        tell(Event::Killed {
-            id,
-            after: begun.elapsed(),
-        });
+        tell(Event::Killed { id, after: begun.elapsed() });
     }
 }
 

@@ -29,11 +29,8 @@ pub(super) fn take(dir: &Path) -> Result<Lock, Advice> {
             let mut owner = String::new();
             // Who it is helps, but is not needed.
             let _ = file.read_to_string(&mut owner);
-            return Err(wrong(format!(
-                "another `aerodb cluster up` (process {}) runs a cluster in it",
-                owner.trim()
-            ))
-            .remedy("stop that one, or choose another folder with --dir and other ports"));
+            return Err(wrong(format!("another `aerodb cluster up` (process {}) runs a cluster in it", owner.trim()))
+                .remedy("stop that one, or choose another folder with --dir and other ports"));
         }
         Err(TryLockError::Error(error)) => return Err(wrong(error.to_string())),
     }

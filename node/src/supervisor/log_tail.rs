@@ -23,10 +23,7 @@ pub(super) fn tail(path: &Path, from: u64) -> Vec<String> {
     };
     let text = read().unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(TAIL_LINES_MAX)..]
-        .iter()
-        .map(|line| readable(line))
-        .collect()
+    lines[lines.len().saturating_sub(TAIL_LINES_MAX)..].iter().map(|line| readable(line)).collect()
 }
 
 /// A JSON log line as a sentence; any other line as it is.

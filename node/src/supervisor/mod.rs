@@ -87,15 +87,7 @@ pub(crate) async fn up(command: UpCommand, output: Output) -> anyhow::Result<()>
     // The keepers hold the only senders, so that the channel closes when the last of them is done.
     drop(events);
 
-    let mut watch = Watch {
-        plan,
-        dir,
-        key,
-        output,
-        stop: stop.clone(),
-        received,
-        restarts: !command.no_restart,
-    };
+    let mut watch = Watch { plan, dir, key, output, stop: stop.clone(), received, restarts: !command.no_restart };
     let outcome = watch.until_stopped(command.ready_timeout).await;
     watch.stop_all(&mut keepers).await;
     outcome
@@ -166,15 +158,8 @@ impl Watch {
             Some(key) if missing.is_empty() => ready::key_works(&self.plan.urls(), key).await,
             _ => None,
         };
-        let banner = banner::Banner {
-            plan: &self.plan,
-            dir: &self.dir,
-            key: &self.key,
-            fates,
-            missing,
-            first,
-            key_works,
-        };
+        let banner =
+            banner::Banner { plan: &self.plan, dir: &self.dir, key: &self.key, fates, missing, first, key_works };
         Ok(self.output.result(&banner.value(), || banner.text())?)
     }
 
@@ -187,19 +172,10 @@ impl Watch {
         let hopeless = fates.iter().all(|fate| fate.deaths >= enough);
         // Exit code 2 is the node's word for a wrong configuration; it will be as wrong the next time.
         if hopeless || *code == Some(2) {
-            return Err(
-                Advice::failed(format!("node {id} does not start, and trying again would not help"))
-                    .why(if tail.is_empty() {
-                        "it said nothing".to_owned()
-                    } else {
-                        tail.join("\n       ")
-                    })
-                    .remedy(format!(
-                        "see {}",
-                        plan::log_file(&plan::node_dir(&self.dir, *id)).display()
-                    ))
-                    .into(),
-            );
+            return Err(Advice::failed(format!("node {id} does not start, and trying again would not help"))
+                .why(if tail.is_empty() { "it said nothing".to_owned() } else { tail.join("\n       ") })
+                .remedy(format!("see {}", plan::log_file(&plan::node_dir(&self.dir, *id)).display()))
+                .into());
         }
         Ok(())
     }
@@ -222,9 +198,6 @@ impl Watch {
             // Nobody may be left to read it; the nodes have stopped all the same.
             let _ = event.tell(self.output);
         }
-        self.output.aside(format!(
-            "all nodes have stopped; the data stays in {}",
-            self.dir.display()
-        ));
+        self.output.aside(format!("all nodes have stopped; the data stays in {}", self.dir.display()));
     }
 }

@@ -13,12 +13,8 @@ pub(super) fn die_with_parent(command: &mut Command) {
     let set = move || {
         // SAFETY: prctl and getppid only set and read attributes of the calling process. Both are async-signal-safe, as
         // what runs between fork and exec must be; nothing here allocates or locks.
-        let (result, parent_now) = unsafe {
-            (
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0),
-                libc::getppid(),
-            )
-        };
+        let (result, parent_now) =
+            unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0), libc::getppid()) };
         if result != 0 {
             return Err(io::Error::last_os_error());
         }

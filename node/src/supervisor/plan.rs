@@ -36,9 +36,7 @@ impl Plan {
                 .remedy("mend the file, or choose another folder with --dir")
         };
         match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map(Some)
-                .map_err(|error| wrong(error.to_string())),
+            Ok(text) => toml::from_str(&text).map(Some).map_err(|error| wrong(error.to_string())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(wrong(error.to_string())),
         }
@@ -91,9 +89,7 @@ impl Plan {
         }
         if http < peer + nodes && peer < http + nodes {
             return Err(Advice::usage("the ports for clients and those for nodes overlap")
-                .why(format!(
-                    "each node takes one of both, from {http} and from {peer} upwards"
-                ))
+                .why(format!("each node takes one of both, from {http} and from {peer} upwards"))
                 .remedy(format!("let --http-port and --peer-port be at least {nodes} apart")));
         }
         Ok(self)
@@ -138,11 +134,7 @@ impl Plan {
     /// The value of `--peers`.
     pub(super) fn peers(&self) -> String {
         let peers: BTreeMap<u16, String> = self.ids().map(|id| (id, self.peer_addr(id))).collect();
-        peers
-            .iter()
-            .map(|(id, addr)| format!("{id}={addr}"))
-            .collect::<Vec<_>>()
-            .join(",")
+        peers.iter().map(|(id, addr)| format!("{id}={addr}")).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -176,17 +168,9 @@ mod tests {
         assert_eq!(found.as_ref(), Some(&plan));
         assert_eq!(Plan::settle(found.clone(), Some(3), None, Some(7501)).unwrap(), plan);
         let error = Plan::settle(found, Some(5), None, None).unwrap_err().to_string();
-        assert!(
-            error.contains("--nodes is 5") && error.contains("made with 3") && error.contains("--dir"),
-            "{error}"
-        );
+        assert!(error.contains("--nodes is 5") && error.contains("made with 3") && error.contains("--dir"), "{error}");
         std::fs::write(folder.path().join(FILE), "nodes = 'many'").unwrap();
-        assert!(
-            Plan::load(folder.path())
-                .unwrap_err()
-                .to_string()
-                .contains("cluster.toml")
-        );
+        assert!(Plan::load(folder.path()).unwrap_err().to_string().contains("cluster.toml"));
     }
 
     #[test]
@@ -198,18 +182,10 @@ mod tests {
 
     #[test]
     fn plans_that_cannot_be() {
-        for (nodes, http, peer) in [
-            (0, 1, 100),
-            (99, 1, 100),
-            (3, 7401, 7402),
-            (3, 7402, 7401),
-            (3, 65534, 7501),
-            (3, 0, 7501),
-        ] {
-            assert!(
-                Plan::settle(None, Some(nodes), Some(http), Some(peer)).is_err(),
-                "{nodes} {http} {peer}"
-            );
+        for (nodes, http, peer) in
+            [(0, 1, 100), (99, 1, 100), (3, 7401, 7402), (3, 7402, 7401), (3, 65534, 7501), (3, 0, 7501)]
+        {
+            assert!(Plan::settle(None, Some(nodes), Some(http), Some(peer)).is_err(), "{nodes} {http} {peer}");
         }
         assert!(Plan::settle(None, Some(3), Some(7401), Some(7404)).is_ok());
     }

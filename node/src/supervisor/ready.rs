@@ -36,19 +36,11 @@ pub(super) async fn key_works(urls: &[String], key: &Secret) -> Option<bool> {
     let client = client(urls, Some(key.clone())).ok()?;
     match client.send(&Call::get("/cluster").timeout(PROBE_TIMEOUT)).await {
         Ok(_) => Some(true),
-        Err(error) => error
-            .problem()
-            .filter(|problem| matches!(problem.status, 401 | 403))
-            .map(|_| false),
+        Err(error) => error.problem().filter(|problem| matches!(problem.status, 401 | 403)).map(|_| false),
     }
 }
 
 fn client(urls: &[String], token: Option<Secret>) -> anyhow::Result<Client> {
     let (timeout, refused_timeout) = (PROBE_TIMEOUT, PROBE_TIMEOUT);
-    Ok(Client::new(Options {
-        urls: urls.to_vec(),
-        token,
-        timeout,
-        refused_timeout,
-    })?)
+    Ok(Client::new(Options { urls: urls.to_vec(), token, timeout, refused_timeout })?)
 }

@@ -20,7 +20,7 @@ mod writer;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -81,7 +81,11 @@ fn replay(log: &[ApplyEntry], dice: &mut Dice) -> Node {
         match dice.below(12) {
             0 => {
                 node.crash();
-                assert_eq!(node.engine().meta().applied, before, "what was called durable, and no more, is found again");
+                assert_eq!(
+                    node.engine().meta().applied,
+                    before,
+                    "what was called durable, and no more, is found again"
+                );
             }
             1 => {
                 node.engine().flush().unwrap();
@@ -98,19 +102,21 @@ fn replay(log: &[ApplyEntry], dice: &mut Dice) -> Node {
 
 #[test]
 fn one_log_makes_one_state() {
-    for seed in 0..10 {
+    let mut void = 0;
+    for seed in 0..8 {
         let leader = random_leader(seed);
         let expected = leader.node.digest();
-        let voids = |node: &Node| node.apply(&leader.log, leader.log.len() as u64);
         let whole = Node::new();
-        let applied = voids(&whole);
+        let applied = whole.apply(&leader.log, leader.log.len() as u64);
+        void += applied.iter().filter(|applied| **applied == Applied::Void).count();
         assert!(applied.contains(&Applied::Effective) && applied.contains(&Applied::Internal), "seed {seed}");
         assert_eq!(whole.digest(), expected, "seed {seed}, as one batch");
-        for way in 0..3 {
+        for way in 0..2 {
             let mut dice = Dice::new(seed * 100 + way);
             assert_eq!(replay(&leader.log, &mut dice).digest(), expected, "seed {seed}, way {way}");
         }
     }
+    assert!(void > 20, "the logs hold void entries");
 }
 
 /// The digest sees every part of the state: one that missed something would make the test above worthless.

@@ -76,7 +76,7 @@ fn a_batch_with_a_duplicate_leaves_no_trace() {
 #[test]
 fn a_document_that_grows_past_its_bound_is_refused_without_trace() {
     let limits = Limits { document_bytes_max: 200, ..Limits::default() };
-    let long = "x".repeat(40);
+    let long = "x".repeat(60);
     check_with(
         limits,
         &format!(
@@ -93,6 +93,23 @@ fn a_document_that_grows_past_its_bound_is_refused_without_trace() {
             get c a                     => @4 {{"n":2}}
             "#
         ),
+    );
+}
+
+/// Limits differ between nodes, and from one start to the next: what a peer sent or an earlier limit let in is no damage.
+#[test]
+fn other_limits_are_no_damage() {
+    let limits = Limits { json_depth_max: 2, ..Limits::default() };
+    check_with(
+        limits,
+        r#"
+        put c a {"n":[[[1]]]}           => changed 3 a@3 created
+        patch c a {"m":[[[1]]]}         => nesting_too_deep after 3
+        patch c a {"m":1}               => changed 4 a@4
+        append                          => seq 3
+        apply                           => [Effective]
+        get c a                         => @4 {"n":[[[1]]],"m":1}
+        "#,
     );
 }
 

@@ -46,26 +46,15 @@ impl<R: Read> Csv<R> {
             None => read_names(&mut rows)?,
         };
         if let Some(field) = id_field.as_ref().filter(|field| !names.contains(field)) {
-            return Err(
-                Advice::usage(format!("there is no column '{field}' to take the id from"))
-                    .why(format!("the columns are: {}", names.join(", "))),
-            );
+            return Err(Advice::usage(format!("there is no column '{field}' to take the id from"))
+                .why(format!("the columns are: {}", names.join(", "))));
         }
-        Ok(Self {
-            rows,
-            names,
-            values,
-            id_field,
-        })
+        Ok(Self { rows, names, values, id_field })
     }
 
     fn document(&self, row: &Row) -> Result<Document, String> {
         if row.fields.len() != self.names.len() {
-            return Err(format!(
-                "it has {} values, but there are {} columns",
-                row.fields.len(),
-                self.names.len()
-            ));
+            return Err(format!("it has {} values, but there are {} columns", row.fields.len(), self.names.len()));
         }
         let id_name = self.id_field.as_deref().unwrap_or("id");
         let mut id = None;
@@ -82,10 +71,7 @@ impl<R: Read> Csv<R> {
         if self.id_field.is_some() && id.is_none() {
             return Err(format!("it has no value in '{id_name}' to take the id from"));
         }
-        Ok(Document::from_members(
-            id,
-            members.iter().map(|(name, value)| (*name, value.as_str())),
-        ))
+        Ok(Document::from_members(id, members.iter().map(|(name, value)| (*name, value.as_str()))))
     }
 }
 
@@ -93,12 +79,7 @@ impl<R: Read + Send> Source for Csv<R> {
     fn next(&mut self) -> Result<Option<Record>, Broken> {
         let Some(row) = self.rows.next()? else { return Ok(None) };
         let content = self.document(&row);
-        Ok(Some(Record {
-            line: row.line,
-            start: row.start,
-            next: self.rows.position(),
-            content,
-        }))
+        Ok(Some(Record { line: row.line, start: row.start, next: self.rows.position(), content }))
     }
 }
 
@@ -112,9 +93,7 @@ fn read_names(rows: &mut Rows<impl Read>) -> Result<Vec<String>, Advice> {
     let mut names = Vec::new();
     let mut seen = BTreeSet::new();
     for (column, name) in row.fields.iter().enumerate() {
-        let name = std::str::from_utf8(name)
-            .map_err(|_| wrong(format!("column {} is not UTF-8", column + 1)))?
-            .trim();
+        let name = std::str::from_utf8(name).map_err(|_| wrong(format!("column {} is not UTF-8", column + 1)))?.trim();
         if name.is_empty() {
             return Err(wrong(format!("column {} has no name", column + 1)));
         }
@@ -160,47 +139,23 @@ mod tests {
 
     fn open_with(bytes: &'static [u8], values: Values, id_field: Option<&str>) -> Result<Vec<String>, String> {
         let csv = Csv::new(bytes, Position::START, None, values, id_field.map(str::to_owned));
-        csv.map(|mut csv| transcript(&mut csv))
-            .map_err(|advice| advice.to_string())
+        csv.map(|mut csv| transcript(&mut csv)).map_err(|advice| advice.to_string())
     }
 
     #[test]
     fn values_are_what_they_look_like() {
         let value = |text| value_of(text, Values::Inferred);
-        for number in [
-            "0",
-            "-1",
-            "42",
-            "9223372036854775807",
-            "18446744073709551615",
-            "1.5",
-            "-0.25",
-            "1e5",
-            "6.02E+23",
-        ] {
+        for number in
+            ["0", "-1", "42", "9223372036854775807", "18446744073709551615", "1.5", "-0.25", "1e5", "6.02E+23"]
+        {
             assert_eq!(value(number), number);
         }
-        for text in [
-            "007",
-            "+5",
-            "1.",
-            ".5",
-            "1e999",
-            "NaN",
-            "inf",
-            "-",
-            "18446744073709551616",
-            "1,5",
-            "0x10",
-            "1 ",
-            "12a",
-        ] {
+        for text in
+            ["007", "+5", "1.", ".5", "1e999", "NaN", "inf", "-", "18446744073709551616", "1,5", "0x10", "1 ", "12a"]
+        {
             assert_eq!(value(text), format!("\"{text}\""));
         }
-        assert_eq!(
-            (value("true"), value("False"), value("yes")),
-            ("true".into(), "false".into(), "\"yes\"".into())
-        );
+        assert_eq!((value("true"), value("False"), value("yes")), ("true".into(), "false".into(), "\"yes\"".into()));
         assert_eq!(value_of("42", Values::Texts), "\"42\"");
     }
 
@@ -213,10 +168,7 @@ mod tests {
         let lines = open_with(text, Values::Texts, Some("code")).unwrap();
         assert_eq!(
             lines,
-            [
-                r#"2: {"id":"NO","code":"NO","n":"1"}"#,
-                "3! it has no value in 'code' to take the id from"
-            ]
+            [r#"2: {"id":"NO","code":"NO","n":"1"}"#, "3! it has no value in 'code' to take the id from"]
         );
     }
 
@@ -238,19 +190,12 @@ mod tests {
 
     #[test]
     fn columns_need_names() {
-        for (text, says) in [
-            (&b""[..], "empty"),
-            (b"a,,b\n", "column 2"),
-            (b"a,a\n", "two columns"),
-            (b"\xff\n", "UTF-8"),
-        ] {
+        for (text, says) in
+            [(&b""[..], "empty"), (b"a,,b\n", "column 2"), (b"a,a\n", "two columns"), (b"\xff\n", "UTF-8")]
+        {
             assert!(open_with(text, Values::Inferred, None).unwrap_err().contains(says));
         }
-        assert!(
-            open_with(b"a,b\n", Values::Inferred, Some("c"))
-                .unwrap_err()
-                .contains("a, b")
-        );
+        assert!(open_with(b"a,b\n", Values::Inferred, Some("c")).unwrap_err().contains("a, b"));
     }
 
     #[test]

@@ -52,23 +52,15 @@ impl Document {
         let Members(members) = serde_json::from_slice(text).map_err(|error| place(&error))?;
         match id_field {
             None => {
-                let id = members
-                    .iter()
-                    .find(|(name, _)| name == "id")
-                    .and_then(|(_, value)| text_of(value));
-                Ok(Self {
-                    json: text.trim_ascii().to_vec(),
-                    id,
-                })
+                let id = members.iter().find(|(name, _)| name == "id").and_then(|(_, value)| text_of(value));
+                Ok(Self { json: text.trim_ascii().to_vec(), id })
             }
             Some(field) => {
                 let found = members.iter().find(|(name, _)| name == field);
                 let (_, value) = found.ok_or_else(|| format!("it has no field '{field}' to take the id from"))?;
                 let id = id_of(field, value)?;
-                let others = members
-                    .iter()
-                    .filter(|(name, _)| name != "id")
-                    .map(|(name, value)| (&**name, value.get()));
+                let others =
+                    members.iter().filter(|(name, _)| name != "id").map(|(name, value)| (&**name, value.get()));
                 Ok(Self::from_members(Some(id), others))
             }
         }
@@ -92,10 +84,7 @@ impl Document {
             add(name, value);
         }
         json.push('}');
-        Self {
-            json: json.into_bytes(),
-            id,
-        }
+        Self { json: json.into_bytes(), id }
     }
 }
 
@@ -118,9 +107,7 @@ fn id_of(field: &str, value: &RawValue) -> Result<String, String> {
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(text.to_owned());
     }
-    Err(format!(
-        "the field '{field}' is neither a text nor a whole number, so it cannot be the id"
-    ))
+    Err(format!("the field '{field}' is neither a text nor a whole number, so it cannot be the id"))
 }
 
 /// What is wrong and in which column; the line is the file's, which the reader knows.
@@ -141,11 +128,9 @@ mod tests {
 
     fn check(text: &str, id_field: Option<&str>) -> String {
         match Document::from_json(text.as_bytes(), id_field) {
-            Ok(document) => format!(
-                "{} {}",
-                document.id.unwrap_or("-".into()),
-                String::from_utf8(document.json).unwrap()
-            ),
+            Ok(document) => {
+                format!("{} {}", document.id.unwrap_or("-".into()), String::from_utf8(document.json).unwrap())
+            }
             Err(why) => format!("! {why}"),
         }
     }
@@ -157,31 +142,15 @@ mod tests {
             r#"- {"b": 1.50, "a": 12345678901234567890123}"#
         );
         assert_eq!(check(r#"{"id": "x", "a": 1}"#, None), r#"x {"id": "x", "a": 1}"#);
-        assert_eq!(
-            check(r#"{"id": 7}"#, None),
-            r#"- {"id": 7}"#,
-            "the node says what is wrong with it"
-        );
+        assert_eq!(check(r#"{"id": 7}"#, None), r#"- {"id": 7}"#, "the node says what is wrong with it");
     }
 
     #[test]
     fn the_id_comes_from_a_field() {
-        assert_eq!(
-            check(r#"{"code":"NO","n":1.0}"#, Some("code")),
-            r#"NO {"id":"NO","code":"NO","n":1.0}"#
-        );
+        assert_eq!(check(r#"{"code":"NO","n":1.0}"#, Some("code")), r#"NO {"id":"NO","code":"NO","n":1.0}"#);
         assert_eq!(check(r#"{"id":42,"a":1}"#, Some("id")), r#"42 {"id":"42","a":1}"#);
-        assert_eq!(
-            check(r#"{"id":"old","k\"":-5}"#, Some("k\"")),
-            r#"-5 {"id":"-5","k\"":-5}"#
-        );
-        for wrong in [
-            r#"{"a":1}"#,
-            r#"{"code":1.5}"#,
-            r#"{"code":null}"#,
-            r#"{"code":[1]}"#,
-            r#"{"code":true}"#,
-        ] {
+        assert_eq!(check(r#"{"id":"old","k\"":-5}"#, Some("k\"")), r#"-5 {"id":"-5","k\"":-5}"#);
+        for wrong in [r#"{"a":1}"#, r#"{"code":1.5}"#, r#"{"code":null}"#, r#"{"code":[1]}"#, r#"{"code":true}"#] {
             assert!(check(wrong, Some("code")).starts_with('!'), "{wrong}");
         }
     }

@@ -29,17 +29,8 @@ pub(super) struct JsonArray<R> {
 impl<R: Read> JsonArray<R> {
     /// Records from an input that begins at a position of its file: the start, or behind an element.
     pub(super) fn new(input: R, at: Position, id_field: Option<String>) -> Self {
-        let place = if at.offset == 0 {
-            Place::Before
-        } else {
-            Place::BehindElement
-        };
-        Self {
-            input: BufReader::with_capacity(1 << 16, input),
-            at,
-            place,
-            id_field,
-        }
+        let place = if at.offset == 0 { Place::Before } else { Place::BehindElement };
+        Self { input: BufReader::with_capacity(1 << 16, input), at, place, id_field }
     }
 
     fn broken(&self, why: impl ToString) -> Broken {
@@ -134,10 +125,7 @@ impl<R: Read> JsonArray<R> {
             self.advance(byte);
             text.push(byte);
             if text.len() as u64 > RECORD_BYTES_MAX {
-                return Err(Broken::new(
-                    begun,
-                    format!("this record is longer than {RECORD_BYTES_MAX} bytes"),
-                ));
+                return Err(Broken::new(begun, format!("this record is longer than {RECORD_BYTES_MAX} bytes")));
             }
             if in_text {
                 in_text = escaped || byte != b'"';
@@ -168,12 +156,7 @@ impl<R: Read + Send> Source for JsonArray<R> {
         let text = self.read_element()?;
         self.place = Place::BehindElement;
         let content = Document::from_json(&text, self.id_field.as_deref());
-        Ok(Some(Record {
-            line: start.line,
-            start: start.offset,
-            next: self.at.clone(),
-            content,
-        }))
+        Ok(Some(Record { line: start.line, start: start.offset, next: self.at.clone(), content }))
     }
 }
 
@@ -196,10 +179,7 @@ mod tests {
         let lines = check(text);
         assert_eq!(lines[0], r#"2: {"a": "]}\"", "b": [1, {}]}"#);
         assert_eq!(lines[1], "3: {\"a\":\n2}");
-        assert!(
-            lines[2].starts_with("4! ") && lines[3].starts_with("4! ") && lines[4].starts_with("5! "),
-            "{lines:?}"
-        );
+        assert!(lines[2].starts_with("4! ") && lines[3].starts_with("4! ") && lines[4].starts_with("5! "), "{lines:?}");
         assert_eq!(lines.len(), 5);
         assert!(check("[]").is_empty() && check(" [ ] \n").is_empty());
     }
@@ -220,11 +200,7 @@ mod tests {
             let lines = check(text);
             assert!(lines.last().unwrap().contains(says), "{text}: {lines:?}");
         }
-        assert_eq!(
-            check("[{\"a\":},{\"a\":2}]")[1],
-            r#"1: {"a":2}"#,
-            "a bad element does not spoil the next"
-        );
+        assert_eq!(check("[{\"a\":},{\"a\":2}]")[1], r#"1: {"a":2}"#, "a bad element does not spoil the next");
     }
 
     #[test]

@@ -15,11 +15,7 @@ pub(super) struct Jsonl<R> {
 impl<R: Read> Jsonl<R> {
     /// Records from an input that begins at a position of its file.
     pub(super) fn new(input: R, at: Position, id_field: Option<String>) -> Self {
-        Self {
-            input: BufReader::with_capacity(1 << 16, input),
-            at,
-            id_field,
-        }
+        Self { input: BufReader::with_capacity(1 << 16, input), at, id_field }
     }
 
     /// Reads a line up to its bound; the rest of a longer one is passed over. Returns how many bytes it had.
@@ -38,16 +34,11 @@ impl<R: Read + Send> Source for Jsonl<R> {
         loop {
             line.clear();
             let start = self.at.clone();
-            let bytes = self
-                .read_line(&mut line)
-                .map_err(|error| Broken::new(start.line, error))?;
+            let bytes = self.read_line(&mut line).map_err(|error| Broken::new(start.line, error))?;
             if bytes == 0 {
                 return Ok(None);
             }
-            self.at = Position {
-                offset: start.offset + bytes,
-                line: start.line + 1,
-            };
+            self.at = Position { offset: start.offset + bytes, line: start.line + 1 };
             let mut text = line.as_slice();
             if start.offset == 0 {
                 text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
@@ -60,12 +51,7 @@ impl<R: Read + Send> Source for Jsonl<R> {
             } else {
                 Document::from_json(text.trim_ascii_end(), self.id_field.as_deref())
             };
-            return Ok(Some(Record {
-                line: start.line,
-                start: start.offset,
-                next: self.at.clone(),
-                content,
-            }));
+            return Ok(Some(Record { line: start.line, start: start.offset, next: self.at.clone(), content }));
         }
     }
 }

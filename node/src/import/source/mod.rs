@@ -41,10 +41,7 @@ pub(super) struct Broken {
 
 impl Broken {
     fn new(line: u64, why: impl ToString) -> Self {
-        Self {
-            line,
-            why: why.to_string(),
-        }
+        Self { line, why: why.to_string() }
     }
 }
 
@@ -61,24 +58,10 @@ pub(super) fn open(input: &Input, command: &ImportCommand, at: Position) -> Resu
         Format::Jsonl => Box::new(jsonl::Jsonl::new(input.bytes_from(at.offset)?, at, id_field)),
         Format::Json => Box::new(json::JsonArray::new(input.bytes_from(at.offset)?, at, id_field)),
         Format::Csv => {
-            let values = if command.csv_strings {
-                csv::Values::Texts
-            } else {
-                csv::Values::Inferred
-            };
+            let values = if command.csv_strings { csv::Values::Texts } else { csv::Values::Inferred };
             // The names stand in the first row, wherever the records are read from.
-            let names = if at.offset > 0 {
-                Some(csv::names_of(input.bytes_from(0)?)?)
-            } else {
-                None
-            };
-            Box::new(csv::Csv::new(
-                input.bytes_from(at.offset)?,
-                at,
-                names,
-                values,
-                id_field,
-            )?)
+            let names = if at.offset > 0 { Some(csv::names_of(input.bytes_from(0)?)?) } else { None };
+            Box::new(csv::Csv::new(input.bytes_from(at.offset)?, at, names, values, id_field)?)
         }
     })
 }
@@ -89,18 +72,10 @@ fn transcript(source: &mut dyn Source) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         match source.next() {
-            Ok(Some(Record {
-                line,
-                content: Ok(document),
-                ..
-            })) => {
+            Ok(Some(Record { line, content: Ok(document), .. })) => {
                 lines.push(format!("{line}: {}", String::from_utf8(document.json).unwrap()));
             }
-            Ok(Some(Record {
-                line,
-                content: Err(why),
-                ..
-            })) => lines.push(format!("{line}! {why}")),
+            Ok(Some(Record { line, content: Err(why), .. })) => lines.push(format!("{line}! {why}")),
             Ok(None) => return lines,
             Err(Broken { line, why }) => {
                 lines.push(format!("{line}!! {why}"));
@@ -119,10 +94,6 @@ fn check_resume(bytes: &'static [u8], open: impl Fn(&'static [u8], Position) -> 
     while let Ok(Some(record)) = source.next() {
         read += 1;
         let rest = &bytes[usize::try_from(record.next.offset).unwrap()..];
-        assert_eq!(
-            transcript(&mut *open(rest, record.next)),
-            all[read..],
-            "after record {read}"
-        );
+        assert_eq!(transcript(&mut *open(rest, record.next)), all[read..], "after record {read}");
     }
 }

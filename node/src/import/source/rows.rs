@@ -39,10 +39,7 @@ pub(super) struct Rows<R> {
 impl<R: Read> Rows<R> {
     /// Rows of an input that begins at a position of its file.
     pub(super) fn new(input: R, at: Position) -> Self {
-        Self {
-            input: BufReader::with_capacity(1 << 16, input),
-            at,
-        }
+        Self { input: BufReader::with_capacity(1 << 16, input), at }
     }
 
     /// Behind the last row.
@@ -69,18 +66,11 @@ impl<R: Read> Rows<R> {
             let mut whole = row.take(text);
             while !whole {
                 if self.at.offset - begun.offset > RECORD_BYTES_MAX || !self.read_line(&mut line)? {
-                    return Err(Broken::new(
-                        begun.line,
-                        "a value that begins here with a quote does not end with one",
-                    ));
+                    return Err(Broken::new(begun.line, "a value that begins here with a quote does not end with one"));
                 }
                 whole = row.take(&line);
             }
-            return Ok(Some(Row {
-                line: begun.line,
-                start: begun.offset,
-                fields: row.fields,
-            }));
+            return Ok(Some(Row { line: begun.line, start: begun.offset, fields: row.fields }));
         }
     }
 
@@ -90,15 +80,9 @@ impl<R: Read> Rows<R> {
         let bytes = (&mut self.input).take(RECORD_BYTES_MAX).read_until(b'\n', line);
         let bytes = bytes.map_err(|error| Broken::new(self.at.line, error))? as u64;
         if bytes == RECORD_BYTES_MAX {
-            return Err(Broken::new(
-                self.at.line,
-                format!("this line is longer than {RECORD_BYTES_MAX} bytes"),
-            ));
+            return Err(Broken::new(self.at.line, format!("this line is longer than {RECORD_BYTES_MAX} bytes")));
         }
-        self.at = Position {
-            offset: self.at.offset + bytes,
-            line: self.at.line + u64::from(bytes > 0),
-        };
+        self.at = Position { offset: self.at.offset + bytes, line: self.at.line + u64::from(bytes > 0) };
         Ok(bytes > 0)
     }
 }
@@ -112,11 +96,7 @@ struct Splitter {
 
 impl Splitter {
     fn new() -> Self {
-        Self {
-            fields: Vec::new(),
-            value: Vec::new(),
-            place: Place::Start,
-        }
+        Self { fields: Vec::new(), value: Vec::new(), place: Place::Start }
     }
 
     /// Takes a line. True if the row ends with it.

@@ -1,0 +1,53 @@
+//! Reads compared with a naive model that keeps every state that there ever was.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::filter::Filter;
+use crate::json::{self, Value};
+use crate::order::Order;
+use crate::select::Select;
+use crate::testing::{Dice, IDS, Leader, check, command, create, put, random};
+use model::Model;
+
+mod collecting;
+mod cursors;
+mod model;
+mod reads;
+
+/// A list of `limit` items of everything, by id.
+fn query(limit: usize) -> ListQuery {
+    ListQuery {
+        filter: None,
+        select: None,
+        order: Order::default(),
+        limit,
+        offset: 0,
+        cursor: None,
+        count: Count::None,
+        as_of: None,
+        caller: "me".into(),
+    }
+}
+
+fn filter(text: &str) -> Option<Filter> {
+    Some(Filter::parse(&json::tests::value(text)).unwrap())
+}
+
+fn list(leader: &Leader, name: &str, query: &ListQuery) -> Result<Page, ReadError> {
+    let view = leader.node.view();
+    view.list(&*view.collection(name).expect("the collection exists"), query, &|| false)
+}
+
+/// The answer or the error as a word.
+fn word<T: std::fmt::Debug>(result: Result<T, ReadError>) -> String {
+    match result {
+        Ok(_) => "fine".into(),
+        Err(ReadError::Compacted { oldest }) => format!("compacted {oldest}"),
+        Err(ReadError::RevisionAhead { current }) => format!("ahead {current}"),
+        Err(ReadError::InvalidCursor(_)) => "invalid cursor".into(),
+        Err(ReadError::InvalidOrder(_)) => "invalid order".into(),
+        Err(ReadError::TooExpensive(_)) => "too expensive".into(),
+        Err(ReadError::Storage(error)) => format!("storage: {error}"),
+    }
+}

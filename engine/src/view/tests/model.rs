@@ -1,0 +1,196 @@
+//! The naive model: every state of every collection, by revision.
+
+use aerodb_proto as proto;
+use bytes::Bytes;
+use proto::command::Op;
+use proto::precondition::Kind as Condition;
+use proto::{Command, Precondition};
+
+use super::*;
+use crate::limits::Limits;
+use crate::{patch, prepare, time};
+
+/// A version of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Doc {
+    pub(super) revision: u64,
+    created_ms: u64,
+    pub(super) body: Bytes,
+}
+
+type Docs = BTreeMap<String, Doc>;
+
+/// What the state has to say, worked out without it.
+#[derive(Default)]
+pub(super) struct Model {
+    /// By revision: the documents of each collection that exists then, by its id.
+    states: Vec<BTreeMap<u32, Docs>>,
+    /// The collections that exist now.
+    pub(super) names: BTreeMap<String, u32>,
+    next_id: u32,
+    /// By collection: what happened, in order.
+    events: BTreeMap<u32, Vec<Change>>,
+    /// The watermarks.
+    pub(super) oldest: BTreeMap<u32, u64>,
+}
+
+impl Model {
+    /// The state after [`Leader::new`].
+    pub(super) fn new() -> Self {
+        let with_c: BTreeMap<u32, Docs> = [(2, Docs::new())].into();
+        Self {
+            states: vec![BTreeMap::new(), BTreeMap::new(), with_c],
+            names: [("c".to_owned(), 2)].into(),
+            next_id: 3,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.states.len() as u64 - 1
+    }
+
+    pub(super) fn at(&self, collection: u32, revision: u64) -> Docs {
+        self.states[revision as usize].get(&collection).cloned().unwrap_or_default()
+    }
+
+    /// The events after `since`.
+    pub(super) fn events(&self, collection: u32, since: u64) -> Vec<Change> {
+        let events = self.events.get(&collection).cloned().unwrap_or_default();
+        events.into_iter().filter(|event| event.revision > since).collect()
+    }
+
+    /// All versions of a document that held at or above the watermark, oldest first.
+    pub(super) fn history(&self, collection: u32, id: &str) -> Vec<Version> {
+        let mut versions: Vec<Version> = Vec::new();
+        for revision in self.oldest.get(&collection).copied().unwrap_or(0)..=self.revision() {
+            let now = self.at(collection, revision).get(id).cloned();
+            let same = match (&now, versions.last()) {
+                (Some(now), Some(last)) => last.from == now.revision,
+                _ => false,
+            };
+            if same {
+                continue;
+            }
+            if let Some(open) = versions.last_mut().filter(|version| version.to.is_none()) {
+                open.to = Some(revision);
+            }
+            versions.extend(now.map(|doc| Version { from: doc.revision, to: None, body: doc.body }));
+        }
+        versions
+    }
+
+    /// Does what the command asks; false when it must change nothing.
+    pub(super) fn play(&mut self, command: &Command, time_ms: u64) -> bool {
+        let revision = self.states.len() as u64;
+        let mut state = self.states[revision as usize - 1].clone();
+        let Some((collection, written)) = self.written(command, &mut state) else { return false };
+        for (position, (id, fields)) in written.into_iter().enumerate() {
+            let docs = state.get_mut(&collection).expect("the collection exists");
+            let before = docs.get(&id).cloned();
+            let created_ms = before.as_ref().map_or(time_ms, |doc| doc.created_ms);
+            let after = fields.map(|fields| Doc {
+                revision,
+                created_ms,
+                body: body(&id, revision, created_ms, time_ms, fields),
+            });
+            let kind = match (&before, &after) {
+                (_, None) => ChangeKind::Delete,
+                (None, Some(_)) => ChangeKind::Insert,
+                (Some(_), Some(_)) => ChangeKind::Update,
+            };
+            match after.clone() {
+                Some(doc) => docs.insert(id.clone(), doc),
+                None => docs.remove(&id),
+            };
+            let (after, before) = (after.map(|doc| doc.body), before.map(|doc| doc.body));
+            let change = Change { revision, position: position as u32, kind, id, after, before };
+            self.events.entry(collection).or_default().push(change);
+        }
+        self.states.push(state);
+        true
+    }
+
+    /// Which documents get which fields (`None`: they go); nothing when the command is refused or a no-op.
+    #[allow(clippy::type_complexity)]
+    fn written(
+        &mut self,
+        command: &Command,
+        state: &mut BTreeMap<u32, Docs>,
+    ) -> Option<(u32, Vec<(String, Option<Value>)>)> {
+        let docs_of = |names: &BTreeMap<String, u32>, name: &str| names.get(name).map(|id| (*id, state[id].clone()));
+        match command.op.as_ref()? {
+            Op::CreateCollection(create) => {
+                if self.names.contains_key(&create.name) {
+                    return None;
+                }
+                self.names.insert(create.name.clone(), self.next_id);
+                state.insert(self.next_id, Docs::new());
+                self.next_id += 1;
+                Some((0, Vec::new()))
+            }
+            Op::DropCollection(drop) => {
+                state.remove(&self.names.remove(&drop.name)?);
+                Some((0, Vec::new()))
+            }
+            Op::Insert(insert) => {
+                let (collection, docs) = docs_of(&self.names, &insert.collection)?;
+                let mut written: BTreeMap<String, ()> = BTreeMap::new();
+                for document in &insert.documents {
+                    if docs.contains_key(&document.id) || written.insert(document.id.clone(), ()).is_some() {
+                        return None;
+                    }
+                }
+                let written = insert.documents.iter().map(|new| (new.id.clone(), Some(parse(&new.fields))));
+                Some((collection, written.collect()))
+            }
+            Op::Put(put) => {
+                let (collection, docs) = docs_of(&self.names, &put.collection)?;
+                let new = put.document.clone()?;
+                hold(&put.preconditions, docs.get(&new.id))?;
+                Some((collection, vec![(new.id, Some(parse(&new.fields)))]))
+            }
+            Op::Patch(change) => {
+                let (collection, docs) = docs_of(&self.names, &change.collection)?;
+                let doc = docs.get(&change.id)?;
+                hold(&change.preconditions, Some(doc))?;
+                let before = prepare::fields_of(parse(&doc.body));
+                let mut after = before.clone();
+                patch::merge(&mut after, &parse(&change.merge_patch));
+                (after != before).then(|| (collection, vec![(change.id.clone(), Some(after))]))
+            }
+            Op::Delete(delete) => {
+                let (collection, docs) = docs_of(&self.names, &delete.collection)?;
+                let doc = docs.get(&delete.id)?;
+                hold(&delete.preconditions, Some(doc))?;
+                Some((collection, vec![(delete.id.clone(), None)]))
+            }
+            other => panic!("the model knows no {other:?}"),
+        }
+    }
+}
+
+fn hold(preconditions: &[Precondition], doc: Option<&Doc>) -> Option<()> {
+    let holds = preconditions.iter().all(|condition| match condition.kind {
+        Some(Condition::IfRevision(revision)) => doc.is_some_and(|doc| doc.revision == revision),
+        Some(Condition::IfExists(_)) => doc.is_some(),
+        Some(Condition::IfAbsent(_)) => doc.is_none(),
+        _ => false,
+    });
+    holds.then_some(())
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Value {
+    json::parse(bytes, &prepare::json_limits(&Limits::default())).unwrap()
+}
+
+fn body(id: &str, revision: u64, created_ms: u64, updated_ms: u64, fields: Value) -> Bytes {
+    let mut all = vec![
+        ("id".to_owned(), Value::from(id)),
+        ("_revision".to_owned(), Value::from(revision)),
+        ("_created_at".to_owned(), Value::from(time::rfc3339(created_ms))),
+        ("_updated_at".to_owned(), Value::from(time::rfc3339(updated_ms))),
+    ];
+    all.extend(fields.as_object().expect("a document is an object").to_vec());
+    Value::Object(all).to_bytes().into()
+}

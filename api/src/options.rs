@@ -12,6 +12,9 @@ pub struct ApiOptions {
     /// How long a request waits for the cluster (a commit, a read index, a revision) before it is answered with 503 or
     /// 504.
     pub request_timeout: Duration,
+    /// How long a read waits for a leader, or for this node to catch up. Longer than an election takes; shorter than a
+    /// write's time, because a read that fails can be asked anywhere else.
+    pub read_timeout: Duration,
     /// How long a promotion may take, catching up included.
     pub promote_timeout: Duration,
     /// How long a client may take to send a body. Longer ones are streams of lines: there, how long between two parts.
@@ -46,6 +49,7 @@ impl Default for ApiOptions {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cors_origins: Vec::new(),
             request_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(3),
             promote_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),
             requests_in_flight_max: 4_096,

@@ -158,7 +158,7 @@ impl ApiState {
         caller: &Caller,
         consistency: Consistency,
     ) -> Result<(Arc<View>, Option<Duration>), Problem> {
-        let read = self.0.handle.read(consistency, self.0.options.request_timeout).await?;
+        let read = self.0.handle.read(consistency, self.0.options.read_timeout).await?;
         caller.confirm(&read.view)?;
         Ok((read.view, read.age))
     }

@@ -46,7 +46,7 @@ impl RangeSet {
             }
             next = end.saturating_add(1);
         }
-        if next <= last && !gaps.last().is_some_and(|&(_, end)| end >= last) && !self.contains(last) {
+        if next <= last && gaps.last().is_none_or(|&(_, end)| end < last) && !self.contains(last) {
             gaps.push((next, last));
         }
         self.insert(first, last);

@@ -72,7 +72,7 @@ pub(crate) async fn decide(
         return Ok(Begin::Resume);
     }
     let others = peers.others();
-    let majority = (others.len() + 1) / 2 + 1;
+    let majority = others.len().div_ceil(2) + 1;
     let mut rounds = 0;
     loop {
         let heard = ask(peers).await;
@@ -99,7 +99,7 @@ pub(crate) async fn decide(
 }
 
 fn say(rounds: &mut u32, what: &str) {
-    if *rounds % SAY_EVERY == 0 {
+    if rounds.is_multiple_of(SAY_EVERY) {
         tracing::info!("{what}");
     }
     *rounds += 1;

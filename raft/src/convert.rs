@@ -87,13 +87,6 @@ pub(crate) fn stored_membership(message: &proto::StoredMembership) -> Result<Sto
     Ok(StoredMembership::new(message.log_id.as_ref().map(log_id), configuration))
 }
 
-pub(crate) fn stored_membership_proto(stored: &StoredMembership) -> proto::StoredMembership {
-    proto::StoredMembership {
-        log_id: stored.log_id().as_ref().map(log_id_proto),
-        membership: Some(membership_proto(stored.membership())),
-    }
-}
-
 /// The bytes of an entry, as they are stored and sent.
 pub(crate) fn encode_entry(entry: &Entry) -> bytes::Bytes {
     let payload = match &entry.payload {

@@ -207,7 +207,7 @@ impl Handle {
             let mut ages: Vec<Duration> = others.keys().filter_map(|id| node.heartbeat_age(*id)).collect();
             ages.sort();
             // With itself, this many of the others make a majority.
-            let needed = (others.len() + 1) / 2;
+            let needed = others.len().div_ceil(2);
             return match needed {
                 0 => Some(Duration::ZERO),
                 needed => ages.get(needed - 1).map(|age| *age + behind),
@@ -312,7 +312,7 @@ impl Handle {
             let contact = if me { Some(Duration::ZERO) } else { heard.map(|heard| now.saturating_sub(heard.at)) };
             let reachable = contact.is_some_and(|age| age <= crate::upkeep::SILENCE_MAX);
             let status = status.unwrap_or_default();
-            let lag = self.lag_of(&status);
+            let lag = self.lag_of(&status).await;
             let learner = !voters.contains(&id);
             nodes.push(NodeStatus {
                 id,
@@ -343,7 +343,10 @@ impl Handle {
                 durable_index: status.durable.map_or(0, |durable| durable.index),
                 revision: status.revision,
                 lag,
-                snapshot_transfer: sending.iter().find(|(to, ..)| *to == id).map(|&(_, done, all)| (done, all)),
+                snapshot_transfer: match me {
+                    true => node.incoming.progress(),
+                    false => sending.iter().find(|(to, ..)| *to == id).map(|&(_, done, all)| (done, all)),
+                },
             });
         }
         let healthy = nodes.iter().filter(|n| voters.contains(&n.id) && n.state != "unreachable").count();
@@ -357,13 +360,14 @@ impl Handle {
         }
     }
 
-    fn lag_of(&self, status: &proto::StatusResponse) -> Lag {
+    async fn lag_of(&self, status: &proto::StatusResponse) -> Lag {
         let node = &self.node;
         let applied = status.applied.map_or(0, |applied| applied.index);
         let committed = node.committed_index();
         let behind = node.lag_clock.lock().behind(node.clock.monotonic(), applied);
         let entries = committed.saturating_sub(applied);
-        let bytes = node.average_entry_bytes() * entries;
+        let average = node.average_entry_bytes() * entries;
+        let bytes = node.log.bytes_between(applied + 1, committed + 1).await.unwrap_or(average);
         Lag { entries, bytes, seconds: if entries == 0 { 0.0 } else { behind.as_secs_f64() } }
     }
 
@@ -426,6 +430,9 @@ impl Handle {
     /// Ends this node: takes no more requests, makes its state durable, and stops.
     pub async fn shutdown(&self) {
         self.node.stop.cancel();
+        if let Err(error) = self.node.log.sync().await {
+            tracing::warn!(%error, "the log could not be made durable");
+        }
         if let Err(error) = self.node.raft.shutdown().await {
             tracing::warn!(%error, "replication did not stop cleanly");
         }

@@ -43,7 +43,7 @@ pub use error::Error;
 pub use fence::Fence;
 pub use handle::{Consistency, Handle, Read, Readiness};
 pub use network::{BoxedIo, Connector, Listener, TcpConnector};
-pub use node::{Services, StartError, start};
+pub use node::{Random, Services, StartError, start};
 pub use options::Options;
 pub use promotion::{Check, PromoteError, Promoted, Promotion};
 pub use runtime::seed_this_thread;

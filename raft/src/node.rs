@@ -42,6 +42,9 @@ use crate::topology::{Heard, LagSample};
 use crate::types::Peer;
 use crate::upkeep;
 
+/// Fills bytes with randomness.
+pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
 /// What a node is given: everything that is not decided by its own code.
 pub struct Services {
     /// Opens stores.
@@ -49,7 +52,7 @@ pub struct Services {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Fills bytes with randomness that nobody can guess.
-    pub random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub random: Random,
     /// The network.
     pub connector: Arc<dyn Connector>,
     /// Threads.
@@ -96,7 +99,7 @@ pub(crate) struct Node {
     pub(crate) engine: Arc<Engine>,
     pub(crate) log: LogStore,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub(crate) random: Random,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) gate: Arc<VoteGate>,
@@ -108,6 +111,7 @@ pub(crate) struct Node {
     pub(crate) proposer: Proposer,
     pub(crate) submitter: Submitter,
     pub(crate) transfers: Arc<Transfers>,
+    pub(crate) incoming: Arc<Incoming>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) fence: Fence,
     pub(crate) stop: CancellationToken,
@@ -188,7 +192,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         identity: identity.clone(),
         gate: gate.clone(),
         consensus: consensus.clone(),
-        incoming,
+        incoming: incoming.clone(),
         handler: handler.clone(),
         options: network_options,
         stop: stop.clone(),
@@ -264,6 +268,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         proposer,
         submitter,
         transfers,
+        incoming,
         metrics,
         fence,
         stop,

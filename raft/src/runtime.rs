@@ -24,7 +24,7 @@ pub fn seed_this_thread(seed: Option<u64>) {
 
 /// Tokio, with election jitter from [`seed_this_thread`] where it was called.
 #[derive(Debug)]
-pub struct Runtime(TokioRuntime);
+pub(crate) struct Runtime(TokioRuntime);
 
 impl AsyncRuntime for Runtime {
     type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;

@@ -55,7 +55,7 @@ pub(crate) struct Plan {
 
 /// Works out what `entries` do to the state whose counters are `meta`. Later entries see earlier ones.
 pub(crate) fn plan(store: &dyn Store, meta: &StateMeta, entries: &[ApplyEntry]) -> Result<Plan, Error> {
-    let mut writer = Writer::new(store, meta.clone());
+    let mut writer = Writer::new(store, *meta);
     let mut applied = Vec::with_capacity(entries.len());
     for entry in entries {
         let expected = writer.meta.applied.as_ref().map_or(0, |last| last.index + 1);
@@ -73,7 +73,7 @@ pub(crate) fn plan(store: &dyn Store, meta: &StateMeta, entries: &[ApplyEntry]) 
         });
         writer.meta.applied = Some(entry.log_id);
     }
-    let meta = writer.meta.clone();
+    let meta = writer.meta;
     let mut batch = writer.finish();
     batch.put(META, keys::STATE, meta.encode_to_vec());
     Ok(Plan { batch, meta, applied })

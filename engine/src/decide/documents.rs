@@ -7,6 +7,7 @@ use proto::{Effect, NewDocument, Precondition, Refusal, effect::Kind, outcome};
 
 use super::overlay::Overlay;
 use super::{Decision, refusal};
+use crate::catalog::is_system;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::prepare::{self, fields_of};
@@ -222,8 +223,10 @@ fn result(
     outcome::Result::Documents(proto::Documents { collection: name.to_owned(), collection_id, documents, many, created })
 }
 
+/// A collection that callers may write to: the system's own are not.
 fn collection_id(overlay: &Overlay, name: &str) -> Option<u32> {
-    overlay.catalog().get(name).map(|collection| collection.id)
+    let collection = overlay.catalog().get(name).filter(|collection| !is_system(&collection.name))?;
+    Some(collection.id)
 }
 
 pub(super) fn no_collection(name: &str) -> Refusal {

@@ -174,16 +174,15 @@ fn a_damaged_snapshot_is_not_installed() {
 fn a_state_that_cannot_be_found_is_no_empty_state() {
     let old = leader(9);
     old.node.engine().flush().unwrap();
-    let damages: [(&str, &dyn Fn(&Path)); 4] = [
-        ("no pointer", &|home| fs::remove_file(home.join("CURRENT")).unwrap()),
-        ("an empty pointer", &|home| fs::write(home.join("CURRENT"), "").unwrap()),
-        ("a pointer elsewhere", &|home| fs::write(home.join("CURRENT"), "..").unwrap()),
-        ("a pointer to nothing", &|home| fs::write(home.join("CURRENT"), "g-7").unwrap()),
-    ];
-    for (name, damage) in damages {
+    for (name, pointer) in
+        [("none", None), ("empty", Some("")), ("elsewhere", Some("..")), ("of a state that is not there", Some("g-7"))]
+    {
         let home = TempDir::new().unwrap();
         copy_dir(old.node.dir.path(), home.path());
-        damage(home.path());
+        match pointer {
+            Some(pointer) => fs::write(home.path().join("CURRENT"), pointer).unwrap(),
+            None => fs::remove_file(home.path().join("CURRENT")).unwrap(),
+        }
         for _ in 0..2 {
             let opened = Engine::open(env(), home.path(), Limits::default()).map(|_| ());
             assert!(matches!(opened, Err(Error::Files { .. })), "{name}: {opened:?}");

@@ -8,6 +8,8 @@
 //! append                    the entry under construction goes to the log
 //! lose                      … and the log refuses it
 //! apply [COUNT]             the next entries, or all
+//! grant SECRET              an API key becomes known, as if by a pending command
+//! revoke SECRET             … and is no longer
 //! clock MS                  what the leader's clock shows, counted from the start
 //! epoch                     a new epoch of the same term
 //! term                      a new term
@@ -89,6 +91,14 @@ fn play(leader: &mut Leader, words: &[&str]) -> String {
         ["collect"] => {
             while leader.node.engine().collect_step().unwrap() {}
             "done".into()
+        }
+        ["grant", secret] => {
+            leader.decider.note_key(secret, true);
+            "noted".into()
+        }
+        ["revoke", secret] => {
+            leader.decider.note_key(secret, false);
+            "noted".into()
         }
         _ => decide(leader, words),
     }

@@ -3,7 +3,7 @@
 use aerodb_proto::Collection;
 
 use super::{ReadError, Stored, View};
-use crate::kv::Scan;
+use crate::kv::{Pair, Scan};
 use crate::state::record::{Document, Past};
 use crate::state::{DOC, HISTORY, keys};
 
@@ -90,10 +90,7 @@ impl DocumentsAt<'_> {
     /// The next document's id and version.
     pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Document)>, ReadError> {
         loop {
-            let latest = match self.latest.head()? {
-                Some((key, _)) => Some(keys::doc_id(key).to_vec()),
-                None => None,
-            };
+            let latest = self.latest.head()?.map(|(key, _)| keys::doc_id(key).to_vec());
             let past = self.past_id()?;
             let id = match (latest, past) {
                 (None, None) => return Ok(None),
@@ -156,7 +153,7 @@ impl<'a> Peek<'a> {
         Self { scan, head: None, ended: false }
     }
 
-    fn head(&mut self) -> Result<Option<(&[u8], &[u8])>, ReadError> {
+    fn head(&mut self) -> Result<Option<Pair<'_>>, ReadError> {
         if self.head.is_none() && !self.ended {
             self.head = self.scan.next()?.map(|(key, value)| (key.to_vec(), value.to_vec()));
             self.ended = self.head.is_none();

@@ -36,7 +36,7 @@ fn filter(text: &str) -> Option<Filter> {
 
 fn list(leader: &Leader, name: &str, query: &ListQuery) -> Result<Page, ReadError> {
     let view = leader.node.view();
-    view.list(&*view.collection(name).expect("the collection exists"), query, &|| false)
+    view.list(&view.collection(name).expect("the collection exists"), query, &|| false)
 }
 
 /// The answer or the error as a word.

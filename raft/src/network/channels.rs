@@ -98,13 +98,9 @@ impl Channels {
     }
 
     /// A client for a node of which only the address is known: asking for its status, joining.
+    #[cfg(test)]
     pub(crate) fn at(&self, addr: &str) -> Client {
         self.channel(addr.into(), Lane::Control)
-    }
-
-    /// Closes the connections to a node that was removed, once their last user is gone.
-    pub(crate) fn forget(&self, id: u64) {
-        self.nodes.lock().remove(&id);
     }
 
     fn open(&self, addr: &str) -> Lanes {

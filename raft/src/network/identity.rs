@@ -34,6 +34,7 @@ impl Identity {
         self.node_id.load(Ordering::Acquire)
     }
 
+    #[cfg(test)]
     pub(crate) fn set_node_id(&self, id: u64) {
         self.node_id.store(id, Ordering::Release);
     }

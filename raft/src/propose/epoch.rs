@@ -101,7 +101,7 @@ impl<'a> Epoch<'a> {
                 && let Some(drained) = self.draining.take()
             {
                 // A promotion that gave up meanwhile says so by `Resume`.
-                drop(drained.send(()));
+                let _ = drained.send(());
             }
             let takes = self.takes();
             let Parts { leadership, .. } = &mut *self.parts;

@@ -116,6 +116,7 @@ pub(crate) fn read(dir: &Path) -> io::Result<proto::SnapshotManifest> {
 }
 
 /// Compares the files in `dir` with the manifest: all there, nothing else, and every byte as it was. Reads all of them.
+#[cfg(test)]
 pub(crate) fn verify(dir: &Path, manifest: &proto::SnapshotManifest) -> io::Result<()> {
     let mut expected = manifest.files.clone();
     expected.sort_by(|a, b| a.name.cmp(&b.name));

@@ -171,7 +171,7 @@ impl Inner {
     /// Sends one attempt and waits for its answer, for a change of leader, or for the deadline.
     async fn attempt(&self, place: Place, to: Leadership, command: &Command, deadline: Instant) -> Attempt {
         let Some(leader) = to.leader else { return Attempt::NotSent };
-        let acknowledged = if place.session == 0 { Vec::new() } else { self.session.lock().to_tell() };
+        let acknowledged = if place.session == 0 { Vec::new() } else { self.session.lock().take_untold() };
         let answer = if leader == self.node_id {
             let (reply, answer) = Reply::here();
             self.proposer.submit(Task { place, term: to.term, command: command.clone(), acknowledged, reply });

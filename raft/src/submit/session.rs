@@ -36,7 +36,7 @@ impl Session {
 
     /// Now and then all answered numbers, to be told to the leader; else nothing. All of them each time: a message that
     /// is lost costs nothing, and they are few ranges.
-    pub(super) fn to_tell(&mut self) -> Vec<NumberRange> {
+    pub(super) fn take_untold(&mut self) -> Vec<NumberRange> {
         if self.untold < TELL_EVERY {
             return Vec::new();
         }
@@ -55,9 +55,9 @@ mod tests {
         let numbers: Vec<u64> = (0..2 * u64::from(TELL_EVERY)).map(|_| session.take_number()).collect();
         let (first, second) = numbers.split_at(TELL_EVERY as usize);
         first.iter().for_each(|&number| session.answered(number));
-        assert_eq!(session.to_tell(), [NumberRange { first: 1, last: u64::from(TELL_EVERY) }]);
-        assert_eq!(session.to_tell(), []);
+        assert_eq!(session.take_untold(), [NumberRange { first: 1, last: u64::from(TELL_EVERY) }]);
+        assert_eq!(session.take_untold(), []);
         second.iter().for_each(|&number| session.answered(number));
-        assert_eq!(session.to_tell(), [NumberRange { first: 1, last: 2 * u64::from(TELL_EVERY) }]);
+        assert_eq!(session.take_untold(), [NumberRange { first: 1, last: 2 * u64::from(TELL_EVERY) }]);
     }
 }

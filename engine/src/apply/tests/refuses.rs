@@ -162,7 +162,7 @@ fn void_entries_change_only_the_applied_index() {
         let (before, counters) = (node.digest(), node.engine().meta());
         assert_eq!(node.engine().apply(&[entry(4, void.clone())]).unwrap(), [Applied::Void]);
         let meta = node.engine().meta();
-        assert_eq!(*meta, StateMeta { applied: Some(LogId { term: 1, index: 4 }), ..(*counters).clone() });
+        assert_eq!(*meta, StateMeta { applied: Some(LogId { term: 1, index: 4 }), ..*counters });
         assert_eq!(node.engine().current().store.get(DOC, &keys::doc(2, b"a")).unwrap(), None);
         // The same state as a blank entry leaves.
         let blank = self::node();

@@ -6,14 +6,14 @@ use crate::testing::{ack, command, keyed, random};
 /// One step of the history that is played under several delays.
 #[derive(Clone)]
 enum Step {
-    Decide(Option<Number>, Command),
+    Decide(Option<Number>, Box<Command>),
     Acknowledge(u64, u64, u64),
     Close,
 }
 
 fn steps(seed: u64) -> Vec<Step> {
     let mut dice = Dice::new(seed);
-    let open = |node_id| command(Op::OpenSession(proto::OpenSession { node_id }));
+    let open = |node_id| Box::new(command(Op::OpenSession(proto::OpenSession { node_id })));
     // The sessions 3 and 4.
     let mut steps = vec![Step::Decide(None, open(1)), Step::Close, Step::Decide(None, open(2)), Step::Close];
     for n in 0..120 {
@@ -26,8 +26,8 @@ fn steps(seed: u64) -> Vec<Step> {
         steps.push(match dice.below(24) {
             0 => Step::Acknowledge(number.session, number.number, number.number + dice.below(3)),
             1 => Step::Decide(None, open(1 + dice.below(4))),
-            2..12 => Step::Decide(Some(number), command),
-            _ => Step::Decide(None, command),
+            2..12 => Step::Decide(Some(number), command.into()),
+            _ => Step::Decide(None, command.into()),
         });
         if dice.once_in(3) {
             steps.push(Step::Close);

@@ -226,12 +226,17 @@ fn a_cluster_is_bootstrapped_once() {
     assert_eq!(show(&decider.decide(None, &bootstrap, 1).unwrap()), "unchanged 1 after 1");
 }
 
-/// The system's own collections cannot be dropped: without its keys a cluster would take no command any more.
+/// The system's own collections are out of reach: without its keys a cluster would take no command any more.
 #[test]
 fn system_collections_stay() {
     check(
         r#"
         drop _api_keys                  => collection_not_found after 2
+        put _api_keys a {}              => collection_not_found after 2
+        insert _api_keys {"id":"a"}     => collection_not_found after 2
+        patch _api_keys a {}            => collection_not_found after 2
+        delete _api_keys a              => collection_not_found after 2
+        create _api_keys                => collection_exists after 2
         put c a {}                      => changed 3 a@3 created
         "#,
     );

@@ -30,15 +30,15 @@ fn a_key_takes_effect_once() {
 /// A key belongs to its caller: another one's first use of the same word is a first use.
 #[test]
 fn a_key_is_scoped_to_its_caller() {
-    let other = view::api_key_id("other");
-    check(&format!(
+    check(
         r#"
-        put _api_keys {other} {{}}
-        put c a {{"n":1}} key=k         => changed 4 a@4 created
-        put c a {{"n":1}} key=k by=other        => changed 5 a@5
-        put c a {{"n":1}} key=k by=other        => changed 5 a@5 after 3
-        "#
-    ));
+        grant other
+        put c a {"n":1} key=k           => changed 3 a@3 created
+        put c a {"n":1} key=k by=other  => changed 4 a@4
+        put c a {"n":1} key=k by=other  => changed 4 a@4 after 3
+        put c a {"n":1} key=k           => changed 3 a@3 created after 3
+        "#,
+    );
 }
 
 /// A refusal is no success: the same key may be tried again. A lost entry's keys were never used.

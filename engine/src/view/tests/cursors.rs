@@ -58,7 +58,7 @@ fn a_cursor_dies_with_its_epoch() {
     let (leader, cursor) = start(&query(1));
     let next = ListQuery { cursor: Some(cursor), ..query(1) };
     assert_eq!(word(list(&leader, "c", &next)), "fine");
-    let meta = StateMeta { epoch: 1, ..(*leader.node.engine().meta()).clone() };
+    let meta = StateMeta { epoch: 1, ..*leader.node.engine().meta() };
     let mut batch = WriteBatch::new();
     batch.put(META, keys::STATE, meta.encode_to_vec());
     leader.node.engine().current().store.write(batch, false).unwrap();

@@ -42,32 +42,18 @@ impl Client {
     /// A client of the node at `base` (`http://host:port`).
     pub fn new(base: impl Into<String>, token: Option<&str>) -> Result<Self> {
         // A proxy from the environment has no place between a test and its cluster.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(REQUEST_TIMEOUT)
-            .build()
-            .context("make a client")?;
-        Ok(Self {
-            http,
-            base: base.into(),
-            token: token.map(str::to_owned),
-        })
+        let http = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().context("make a client")?;
+        Ok(Self { http, base: base.into(), token: token.map(str::to_owned) })
     }
 
     /// The same, talking to another node.
     pub fn at(&self, base: impl Into<String>) -> Self {
-        Self {
-            base: base.into(),
-            ..self.clone()
-        }
+        Self { base: base.into(), ..self.clone() }
     }
 
     /// The same, with another token, or none.
     pub fn with_token(&self, token: Option<&str>) -> Self {
-        Self {
-            token: token.map(str::to_owned),
-            ..self.clone()
-        }
+        Self { token: token.map(str::to_owned), ..self.clone() }
     }
 
     /// Starts a request that needs more than the short forms below: headers, another body, a time-out of its own.
@@ -143,10 +129,7 @@ impl Request {
         let Self { inner, what } = self;
         let response = inner.send().await.with_context(|| what.clone())?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response
-            .bytes()
-            .await
-            .with_context(|| format!("{what}: body of {status}"))?;
+        let bytes = response.bytes().await.with_context(|| format!("{what}: body of {status}"))?;
         let body = match serde_json::from_slice(&bytes) {
             Ok(body) => body,
             Err(_) if bytes.is_empty() => Value::Null,
@@ -216,36 +199,19 @@ mod tests {
         let answer = "HTTP/1.1 503 x\r\naerodb-revision: 7\r\ncontent-length: 20\r\n\r\n{\"code\":\"no_leader\"}";
         let (base, served) = serve(answer).await;
         let client = Client::new(base, Some("secret")).unwrap();
-        let answer = client
-            .request(Method::GET, "/api/c")
-            .query(&[("filter", r#"{"a":1}"#)])
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(
-            (answer.status.as_u16(), answer.code(), answer.revision()),
-            (503, Some("no_leader"), Some(7))
-        );
+        let answer = client.request(Method::GET, "/api/c").query(&[("filter", r#"{"a":1}"#)]).send().await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.code(), answer.revision()), (503, Some("no_leader"), Some(7)));
         assert!(format!("{:#}", answer.ok().unwrap_err()).contains("no_leader"));
         let request = served.await.unwrap();
-        assert!(
-            request.starts_with("GET /api/c?filter=%7B%22a%22%3A1%7D HTTP/1.1"),
-            "{request}"
-        );
+        assert!(request.starts_with("GET /api/c?filter=%7B%22a%22%3A1%7D HTTP/1.1"), "{request}");
         assert!(request.contains("authorization: Bearer secret"), "{request}");
     }
 
     #[tokio::test]
     async fn text_and_nothing_are_bodies() {
         let (base, _served) = serve("HTTP/1.1 200 x\r\ncontent-length: 4\r\n\r\n# hi").await;
-        assert_eq!(
-            Client::new(base, None).unwrap().get("/metrics").await.unwrap().body,
-            "# hi"
-        );
+        assert_eq!(Client::new(base, None).unwrap().get("/metrics").await.unwrap().body, "# hi");
         let (base, _served) = serve("HTTP/1.1 204 x\r\n\r\n").await;
-        assert_eq!(
-            Client::new(base, None).unwrap().delete("/api/c/a").await.unwrap().body,
-            Value::Null
-        );
+        assert_eq!(Client::new(base, None).unwrap().delete("/api/c/a").await.unwrap().body, Value::Null);
     }
 }

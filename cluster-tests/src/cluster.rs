@@ -42,12 +42,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            proxy: true,
-            args: Vec::new(),
-            env: Vec::new(),
-            ready_within: Some(Duration::from_secs(60)),
-        }
+        Self { proxy: true, args: Vec::new(), env: Vec::new(), ready_within: Some(Duration::from_secs(60)) }
     }
 }
 
@@ -91,27 +86,13 @@ impl Cluster {
 
     /// The same with this program instead of the one that was built beside the test.
     pub async fn start_binary(binary: &Path, n: usize, options: Options) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("aerodb-test-")
-            .tempdir()
-            .context("make a folder")?;
-        let ports: Vec<_> = (0..n)
-            .map(|_| Ok((PortLease::take()?, PortLease::take()?)))
-            .collect::<Result<_>>()?;
-        let listening: Vec<_> = (1..)
-            .zip(&ports)
-            .map(|(id, (_, peer))| (id, ([127, 0, 0, 1], peer.port()).into()))
-            .collect();
-        let network = if options.proxy {
-            Some(Arc::new(Network::start(&listening)?))
-        } else {
-            None
-        };
+        let folder = tempfile::Builder::new().prefix("aerodb-test-").tempdir().context("make a folder")?;
+        let ports: Vec<_> = (0..n).map(|_| Ok((PortLease::take()?, PortLease::take()?))).collect::<Result<_>>()?;
+        let listening: Vec<_> =
+            (1..).zip(&ports).map(|(id, (_, peer))| (id, ([127, 0, 0, 1], peer.port()).into())).collect();
+        let network = if options.proxy { Some(Arc::new(Network::start(&listening)?)) } else { None };
         let known_as = |id, addr: &std::net::SocketAddr| network.as_ref().map_or(*addr, |network| network.addr(id));
-        let peers: Vec<_> = listening
-            .iter()
-            .map(|(id, addr)| format!("{id}={}", known_as(*id, addr)))
-            .collect();
+        let peers: Vec<_> = listening.iter().map(|(id, addr)| format!("{id}={}", known_as(*id, addr))).collect();
         let peers = peers.join(",");
 
         let mut nodes = Vec::new();
@@ -132,28 +113,10 @@ impl Cluster {
             env.extend(options.env.iter().cloned());
             let log = folder.path().join(format!("node-{id}.log"));
             let (binary, network) = (binary.to_owned(), network.clone());
-            nodes.push(Node::new(
-                *id,
-                Setup {
-                    binary,
-                    args,
-                    env,
-                    data_dir,
-                    log,
-                    http,
-                    peer,
-                    network,
-                },
-            ));
+            nodes.push(Node::new(*id, Setup { binary, args, env, data_dir, log, http, peer, network }));
         }
         let client = Client::new(String::new(), Some(SERVICE_KEY))?;
-        let cluster = Self {
-            nodes,
-            network,
-            client,
-            troubled: AtomicBool::new(false),
-            folder: Some(folder),
-        };
+        let cluster = Self { nodes, network, client, troubled: AtomicBool::new(false), folder: Some(folder) };
         for node in &cluster.nodes {
             node.start()?;
         }
@@ -179,10 +142,7 @@ impl Cluster {
     /// # Panics
     /// If there is no such node.
     pub fn node(&self, id: NodeId) -> &Node {
-        self.nodes
-            .iter()
-            .find(|node| node.id() == id)
-            .unwrap_or_else(|| panic!("there is no node {id}"))
+        self.nodes.iter().find(|node| node.id() == id).unwrap_or_else(|| panic!("there is no node {id}"))
     }
 
     /// The peer network.
@@ -190,9 +150,7 @@ impl Cluster {
     /// # Panics
     /// If the cluster was started without proxies.
     pub fn network(&self) -> &Network {
-        self.network
-            .as_ref()
-            .expect("start the cluster with Options::proxy to cut its network")
+        self.network.as_ref().expect("start the cluster with Options::proxy to cut its network")
     }
 
     /// A client of one node, with the service key.
@@ -222,11 +180,7 @@ impl Cluster {
 
     /// Who leads, as the running nodes that know of the highest term say, if any of them knows.
     pub async fn leader(&self) -> Option<Leader> {
-        self.views()
-            .await
-            .into_iter()
-            .filter_map(|(_, view)| view.ok()?.leader())
-            .max_by_key(|leader| leader.term)
+        self.views().await.into_iter().filter_map(|(_, view)| view.ok()?.leader()).max_by_key(|leader| leader.term)
     }
 
     /// Waits until a majority, with the leader among it, names the same leader in the same term.
@@ -249,16 +203,9 @@ impl Cluster {
             let known = |(_, view): &(NodeId, Result<View>)| view.as_ref().ok().and_then(View::leader);
             let newest = views.iter().filter_map(known).max_by_key(|leader| leader.term);
             let leader = newest.filter(|leader| leader.term > term).with_context(seen)?;
-            let agree = views
-                .iter()
-                .filter(|view| known(view) == Some(leader))
-                .map(|(id, _)| *id);
+            let agree = views.iter().filter(|view| known(view) == Some(leader)).map(|(id, _)| *id);
             let agree: Vec<NodeId> = agree.collect();
-            ensure!(
-                agree.len() > self.nodes.len() / 2 && agree.contains(&leader.id),
-                "{}",
-                seen()
-            );
+            ensure!(agree.len() > self.nodes.len() / 2 && agree.contains(&leader.id), "{}", seen());
             Ok(leader)
         })
         .await
@@ -317,30 +264,18 @@ impl Cluster {
         for node in &self.nodes {
             if let Some(status) = node.died() {
                 self.troubled.store(true, Ordering::Relaxed);
-                return Err(anyhow!(
-                    "node {} ended by itself: {status}\n{}",
-                    node.id(),
-                    node.log_tail(20)
-                ));
+                return Err(anyhow!("node {} ended by itself: {status}\n{}", node.id(), node.log_tail(20)));
             }
         }
         Ok(())
     }
 
     fn running(&self) -> Vec<NodeId> {
-        self.nodes
-            .iter()
-            .filter(|node| node.is_running())
-            .map(Node::id)
-            .collect()
+        self.nodes.iter().filter(|node| node.is_running()).map(Node::id).collect()
     }
 
     async fn request(&self, id: NodeId, path: &str) -> Result<crate::Answer> {
-        self.client(id)
-            .request(Method::GET, path)
-            .timeout(LOOK_TIMEOUT)
-            .send()
-            .await
+        self.client(id).request(Method::GET, path).timeout(LOOK_TIMEOUT).send().await
     }
 
     /// A JSON answer, or `None` if the node does not have that route.
@@ -349,9 +284,7 @@ impl Cluster {
         if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
             return Ok(None);
         }
-        Ok(Some(
-            answer.ok().with_context(|| format!("node {id}: GET {path}"))?.body,
-        ))
+        Ok(Some(answer.ok().with_context(|| format!("node {id}: GET {path}"))?.body))
     }
 
     async fn views(&self) -> Vec<(NodeId, Result<View>)> {
@@ -361,13 +294,8 @@ impl Cluster {
 
     async fn view(&self, id: NodeId) -> Result<View> {
         let status = self.status(id).await?;
-        let term = status["term"]
-            .as_u64()
-            .with_context(|| format!("no term in {status}"))?;
-        Ok(View {
-            term,
-            leader: status["leader"].as_u64(),
-        })
+        let term = status["term"].as_u64().with_context(|| format!("no term in {status}"))?;
+        Ok(View { term, leader: status["leader"].as_u64() })
     }
 
     async fn state(&self, id: NodeId) -> Result<Converged> {
@@ -379,20 +307,14 @@ impl Cluster {
             // A node without digests still says how far it is.
             None => {
                 let status = self.status(id).await?;
-                let own = status["nodes"]
-                    .as_array()
-                    .and_then(|all| all.iter().find(|node| node["id"] == id));
+                let own = status["nodes"].as_array().and_then(|all| all.iter().find(|node| node["id"] == id));
                 let mut own = own.with_context(|| format!("node {id} is not in {status}"))?.clone();
                 own["revision"] = status["revision"].clone();
                 (own, None)
             }
         };
         let figure = |name: &str| from[name].as_u64().with_context(|| format!("no {name} in {from}"));
-        Ok(Converged {
-            applied_index: figure("applied_index")?,
-            revision: figure("revision")?,
-            digest,
-        })
+        Ok(Converged { applied_index: figure("applied_index")?, revision: figure("revision")?, digest })
     }
 }
 
@@ -408,11 +330,7 @@ impl Drop for Cluster {
             let kept = folder.keep();
             if failed {
                 for node in &self.nodes {
-                    eprintln!(
-                        "=== node {}: the end of its log ===\n{}",
-                        node.id(),
-                        node.log_tail(TAIL_LINES)
-                    );
+                    eprintln!("=== node {}: the end of its log ===\n{}", node.id(), node.log_tail(TAIL_LINES));
                 }
             }
             eprintln!("=== data and logs are kept in {} ===", kept.display());
@@ -439,17 +357,9 @@ fn binary() -> Result<PathBuf> {
     }
     // The test itself is TARGET/release/deps/name-hash.
     let test = std::env::current_exe().context("where is this test?")?;
-    let beside = test
-        .ancestors()
-        .skip(1)
-        .map(|folder| folder.join("aerodb"))
-        .take(2)
-        .find(|path| path.is_file());
+    let beside = test.ancestors().skip(1).map(|folder| folder.join("aerodb")).take(2).find(|path| path.is_file());
     beside.with_context(|| {
-        format!(
-            "no aerodb beside {}: build it first (cargo build --release), or set AERODB_BIN",
-            test.display()
-        )
+        format!("no aerodb beside {}: build it first (cargo build --release), or set AERODB_BIN", test.display())
     })
 }
 

@@ -83,11 +83,7 @@ struct Rules {
 impl Rules {
     fn fault(&self, from: Source, to: Source) -> Option<Fault> {
         let alone = |end| {
-            if let Source::Node(id) = end {
-                self.isolated.get(&id)
-            } else {
-                None
-            }
+            if let Source::Node(id) = end { self.isolated.get(&id) } else { None }
         };
         let pair = || match (from, to) {
             (Source::Node(from), Source::Node(to)) => self.blocked.get(&(from, to)),
@@ -120,11 +116,7 @@ impl Network {
             let _inside = runtime.enter();
             runtime.spawn(serve(shared.clone(), TcpListener::from_std(listener)?, node, target));
         }
-        Ok(Self {
-            shared,
-            addrs,
-            runtime: Some(runtime),
-        })
+        Ok(Self { shared, addrs, runtime: Some(runtime) })
     }
 
     /// The address under which the others reach `node`.
@@ -142,9 +134,7 @@ impl Network {
 
     /// Cuts `node` off from all others, both ways.
     pub fn isolate_with(&self, node: NodeId, fault: Fault) {
-        self.shared
-            .rules
-            .send_modify(|rules| _ = rules.isolated.insert(node, fault));
+        self.shared.rules.send_modify(|rules| _ = rules.isolated.insert(node, fault));
     }
 
     /// Ends what [`Network::isolate`] did to `node`.
@@ -154,16 +144,12 @@ impl Network {
 
     /// Blocks one direction; see [`Fault`] for what that means.
     pub fn block(&self, from: NodeId, to: NodeId, fault: Fault) {
-        self.shared
-            .rules
-            .send_modify(|rules| _ = rules.blocked.insert((from, to), fault));
+        self.shared.rules.send_modify(|rules| _ = rules.blocked.insert((from, to), fault));
     }
 
     /// Ends what [`Network::block`] did.
     pub fn unblock(&self, from: NodeId, to: NodeId) {
-        self.shared
-            .rules
-            .send_modify(|rules| _ = rules.blocked.remove(&(from, to)));
+        self.shared.rules.send_modify(|rules| _ = rules.blocked.remove(&(from, to)));
     }
 
     /// Blocks every pair with one node in `left` and one in `right`, both ways.
@@ -227,9 +213,7 @@ impl Shared {
         let Some(pid) = owner(from, here, &candidates) else {
             return Source::Other;
         };
-        pids.iter()
-            .find(|(_, of)| **of == pid)
-            .map_or(Source::Other, |(node, _)| Source::Node(*node))
+        pids.iter().find(|(_, of)| **of == pid).map_or(Source::Other, |(node, _)| Source::Node(*node))
     }
 
     fn write(&self, way: Way, write: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<usize> {
@@ -261,28 +245,10 @@ async fn carry(shared: Arc<Shared>, inbound: TcpStream, node: NodeId, target: So
     let looked = tokio::task::spawn_blocking(move || (looking.source(&inbound), inbound)).await;
     let Ok((opener, inbound)) = looked else { return };
 
-    let forth = Way {
-        from: opener,
-        to: Source::Node(node),
-        opened_by_from: true,
-    };
-    let back = Way {
-        from: forth.to,
-        to: forth.from,
-        opened_by_from: false,
-    };
-    let mut forth = Pipe {
-        way: forth,
-        rules: shared.rules.subscribe(),
-        shared: shared.clone(),
-        lost: false,
-    };
-    let back = Pipe {
-        way: back,
-        rules: shared.rules.subscribe(),
-        shared: shared.clone(),
-        lost: false,
-    };
+    let forth = Way { from: opener, to: Source::Node(node), opened_by_from: true };
+    let back = Way { from: forth.to, to: forth.from, opened_by_from: false };
+    let mut forth = Pipe { way: forth, rules: shared.rules.subscribe(), shared: shared.clone(), lost: false };
+    let back = Pipe { way: back, rules: shared.rules.subscribe(), shared: shared.clone(), lost: false };
 
     let opened = match forth.until_open().await {
         Ok(()) => TcpStream::connect(target).await.map_err(|_| Broken),
@@ -330,11 +296,7 @@ enum Verdict {
 impl Way {
     /// Whether the connection that this is a way of must go.
     fn is_reset(self, rules: &Rules) -> bool {
-        let (opener, other) = if self.opened_by_from {
-            (self.from, self.to)
-        } else {
-            (self.to, self.from)
-        };
+        let (opener, other) = if self.opened_by_from { (self.from, self.to) } else { (self.to, self.from) };
         rules.fault(opener, other) == Some(Fault::Reset)
     }
 

@@ -58,11 +58,7 @@ struct State {
 
 impl Node {
     pub(crate) fn new(id: NodeId, setup: Setup) -> Self {
-        Self {
-            id,
-            setup,
-            state: Mutex::default(),
-        }
+        Self { id, setup, state: Mutex::default() }
     }
 
     /// Its number, from 1.
@@ -120,26 +116,16 @@ impl Node {
         ensure!(state.child.is_none(), "node {} runs already", self.id);
         let setup = &self.setup;
         fs::create_dir_all(&setup.data_dir).with_context(|| format!("create {:?}", setup.data_dir))?;
-        let mut log = File::options()
-            .create(true)
-            .append(true)
-            .open(&setup.log)
-            .context("open the log")?;
+        let mut log = File::options().create(true).append(true).open(&setup.log).context("open the log")?;
         state.starts += 1;
         writeln!(log, "--- harness: start {} of node {} ---", state.starts, self.id)?;
         let mut command = Command::new(&setup.binary);
-        command
-            .args(&setup.args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.args(&setup.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // What the caller's shell happens to hold must not configure the nodes.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AERODB_")) {
             command.env_remove(name);
         }
-        command
-            .env("RUST_BACKTRACE", "1")
-            .envs(setup.env.iter().map(|(name, value)| (name, value)));
+        command.env("RUST_BACKTRACE", "1").envs(setup.env.iter().map(|(name, value)| (name, value)));
         let child = match &setup.network {
             Some(network) => network.enter(self.id, || process::spawn(command)),
             None => process::spawn(command),
@@ -178,9 +164,7 @@ impl Node {
     /// Stops it with SIGSTOP and waits until all its threads stand still. Its connections stay open.
     pub fn pause(&self) -> Result<()> {
         let mut state = self.look();
-        let Some(child) = &state.child else {
-            bail!("node {} does not run", self.id)
-        };
+        let Some(child) = &state.child else { bail!("node {} does not run", self.id) };
         process::signal(child, libc::SIGSTOP)?;
         process::wait_stopped(child)?;
         state.paused = true;
@@ -190,9 +174,7 @@ impl Node {
     /// Lets it go on after [`Node::pause`].
     pub fn resume(&self) -> Result<()> {
         let mut state = self.look();
-        let Some(child) = &state.child else {
-            bail!("node {} does not run", self.id)
-        };
+        let Some(child) = &state.child else { bail!("node {} does not run", self.id) };
         process::signal(child, libc::SIGCONT)?;
         state.paused = false;
         Ok(())
@@ -207,11 +189,7 @@ impl Node {
     /// Deletes its data folder, as a lost disk would. It is an error if it runs.
     pub fn wipe(&self) -> Result<()> {
         let state = self.look();
-        ensure!(
-            state.child.is_none(),
-            "node {} runs: stop it before wiping its data",
-            self.id
-        );
+        ensure!(state.child.is_none(), "node {} runs: stop it before wiping its data", self.id);
         match fs::remove_dir_all(&self.setup.data_dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),

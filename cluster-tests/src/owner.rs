@@ -36,8 +36,7 @@ fn holds(pid: u32, socket: &str) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };
-    open.flatten()
-        .any(|file| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket))
+    open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket))
 }
 
 #[cfg(test)]
@@ -52,16 +51,8 @@ mod tests {
         let (server, from) = listener.accept().unwrap();
         let us = std::process::id();
         assert_eq!(owner(from, server.local_addr().unwrap(), &[1, us]), Some(us));
-        assert_eq!(
-            owner(from, server.local_addr().unwrap(), &[]),
-            None,
-            "not among those asked for"
-        );
+        assert_eq!(owner(from, server.local_addr().unwrap(), &[]), None, "not among those asked for");
         drop(client);
-        assert_eq!(
-            owner("127.0.0.1:1".parse().unwrap(), from, &[us]),
-            None,
-            "no such connection"
-        );
+        assert_eq!(owner("127.0.0.1:1".parse().unwrap(), from, &[us]), None, "no such connection");
     }
 }

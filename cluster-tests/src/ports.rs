@@ -45,11 +45,7 @@ impl PortLease {
 
     fn try_take(folder: &Path, port: u16) -> Result<Option<Self>> {
         let path = folder.join(port.to_string());
-        let lock = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("open {path:?}"))?;
+        let lock = File::options().create(true).append(true).open(&path).with_context(|| format!("open {path:?}"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),

@@ -29,10 +29,7 @@ fn starter() -> &'static mpsc::Sender<Job> {
                 let _ = reply.send(command.spawn());
             }
         };
-        std::thread::Builder::new()
-            .name("starter".into())
-            .spawn(run)
-            .expect("start a thread");
+        std::thread::Builder::new().name("starter".into()).spawn(run).expect("start a thread");
         jobs
     })
 }
@@ -60,11 +57,7 @@ fn die_with_parent(command: &mut Command) {
 pub(crate) fn signal(child: &Child, signal: libc::c_int) -> io::Result<()> {
     let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     // SAFETY: plain system call on numbers; a child that is not reaped keeps its pid.
-    if unsafe { libc::kill(pid, signal) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Waits until a child that was sent SIGSTOP stands still with all its threads, or has ended.
@@ -74,12 +67,7 @@ pub(crate) fn wait_stopped(child: &Child) -> io::Result<()> {
         // SAFETY: the structure is plain numbers that the call fills in; with WNOWAIT the child is not reaped here.
         let done = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(
-                libc::P_PID,
-                child.id(),
-                &raw mut info,
-                libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT,
-            )
+            libc::waitid(libc::P_PID, child.id(), &raw mut info, libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT)
         };
         if done == 0 {
             return Ok(());

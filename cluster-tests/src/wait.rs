@@ -39,9 +39,7 @@ where
         }
         let left = deadline.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(anyhow!(
-                "waited {deadline:.1?} in vain for {what} ({looks} looks); last seen: {last:#}"
-            ));
+            return Err(anyhow!("waited {deadline:.1?} in vain for {what} ({looks} looks); last seen: {last:#}"));
         }
         tokio::time::sleep(pause.min(left)).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -100,24 +98,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_hangs_is_cut_off() {
-        let error = wait_until(Duration::from_millis(20), "an answer", || {
-            std::future::pending::<Result<()>>()
-        });
-        let error = tokio::time::timeout(Duration::from_secs(5), error)
-            .await
-            .unwrap()
-            .unwrap_err();
+        let error = wait_until(Duration::from_millis(20), "an answer", || std::future::pending::<Result<()>>());
+        let error = tokio::time::timeout(Duration::from_secs(5), error).await.unwrap().unwrap_err();
         assert!(format!("{error:#}").contains("the first look did not end"), "{error:#}");
     }
 
     #[tokio::test]
     async fn gives_up_at_once() {
         let started = Instant::now();
-        let error = wait_until(Duration::from_secs(60), "a dead node", || async {
-            Err::<(), _>(give_up("it died"))
-        })
-        .await
-        .unwrap_err();
+        let error = wait_until(Duration::from_secs(60), "a dead node", || async { Err::<(), _>(give_up("it died")) })
+            .await
+            .unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(5));
         assert!(format!("{error:#}").contains("it died"), "{error:#}");
     }

@@ -113,9 +113,7 @@ impl Engine {
         current.store.write(plan.batch, false)?;
         let catalog = match plan.meta.catalog_revision == current.meta.catalog_revision {
             true => current.catalog,
-            false => {
-                Arc::new(Catalog::load(&*current.store.snapshot(), plan.meta.catalog_revision)?)
-            }
+            false => Arc::new(Catalog::load(&*current.store.snapshot(), plan.meta.catalog_revision)?),
         };
         *self.current.write() = Current { meta: Arc::new(plan.meta), catalog, ..current };
         Ok(plan.applied)

@@ -88,11 +88,7 @@ impl Order {
             keys.push(key);
         }
         if let Some(at) = keys.iter().position(Key::is_id) {
-            let kept = if keys[at].direction == Direction::Descending {
-                at + 1
-            } else {
-                at
-            };
+            let kept = if keys[at].direction == Direction::Descending { at + 1 } else { at };
             keys.truncate(kept);
         }
         Ok(Self { keys })
@@ -128,14 +124,9 @@ impl Order {
         I: AsRef<str>,
     {
         let (left, right) = (a.0.as_ref(), b.0.as_ref());
-        debug_assert!(
-            left.len() == self.keys.len() && right.len() == self.keys.len(),
-            "keys of this order"
-        );
+        debug_assert!(left.len() == self.keys.len() && right.len() == self.keys.len(), "keys of this order");
         let by_key = self.keys.iter().zip(left.iter().zip(right));
-        let unequal = by_key
-            .map(|(key, (a, b))| key.direction.apply(a.compare(b)))
-            .find(|ordering| ordering.is_ne());
+        let unequal = by_key.map(|(key, (a, b))| key.direction.apply(a.compare(b))).find(|ordering| ordering.is_ne());
         unequal.unwrap_or_else(|| a.1.as_ref().cmp(b.1.as_ref()))
     }
 }
@@ -150,10 +141,7 @@ impl Key {
         };
         match Path::parse(path) {
             Ok(path) => Ok(Self { path, direction }),
-            Err(error) => Err(Error::InvalidPath {
-                path: path.chars().take(64).collect(),
-                error,
-            }),
+            Err(error) => Err(Error::InvalidPath { path: path.chars().take(64).collect(), error }),
         }
     }
 
@@ -231,18 +219,7 @@ mod tests {
 
     #[test]
     fn refuses() {
-        for text in [
-            "desc",
-            "asc",
-            ".desc",
-            "a,,b",
-            "a,",
-            ",",
-            "a..b",
-            "$a",
-            "a,a.desc",
-            "1,2,3,4,5,6,7,8,9",
-        ] {
+        for text in ["desc", "asc", ".desc", "a,,b", "a,", ",", "a..b", "$a", "a,a.desc", "1,2,3,4,5,6,7,8,9"] {
             assert_eq!(Order::parse(text).unwrap_err().code(), "invalid_order", "{text}");
         }
     }
@@ -270,22 +247,13 @@ mod tests {
     #[test]
     fn an_array_of_objects_on_the_way_is_an_error() {
         let key = |order: &str, document: &str| Order::parse(order).unwrap().key(&value(document));
-        assert_eq!(
-            key("a.b", r#"{"a":[{"b":1}]}"#),
-            Err(Error::ArrayOfObjects("a.b".to_owned()))
-        );
-        assert_eq!(
-            key("a.b", r#"{"a":[1,{"c":1}]}"#),
-            Err(Error::ArrayOfObjects("a.b".to_owned()))
-        );
+        assert_eq!(key("a.b", r#"{"a":[{"b":1}]}"#), Err(Error::ArrayOfObjects("a.b".to_owned())));
+        assert_eq!(key("a.b", r#"{"a":[1,{"c":1}]}"#), Err(Error::ArrayOfObjects("a.b".to_owned())));
         assert_eq!(key("a.b", r#"{"a":[1,2]}"#), Ok(vec![Value::Null]));
         assert_eq!(key("a.b", r#"{"a":[]}"#), Ok(vec![Value::Null]));
         assert_eq!(key("a", r#"{"a":[{"b":1}]}"#), Ok(vec![value(r#"[{"b":1}]"#)]));
         assert_eq!(key("a.0.b", r#"{"a":[{"b":1}]}"#), Ok(vec![Value::Int(1)]));
-        assert_eq!(
-            key("a.b,c.desc", r#"{"a":{"b":[1]},"c":2}"#),
-            Ok(vec![value("[1]"), Value::Int(2)])
-        );
+        assert_eq!(key("a.b,c.desc", r#"{"a":{"b":[1]},"c":2}"#), Ok(vec![value("[1]"), Value::Int(2)]));
     }
 
     proptest! {

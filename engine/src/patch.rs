@@ -65,9 +65,7 @@ impl<'p> Index<'p> {
         if self.sorted.is_empty() {
             return self.changes.iter().position(|(name, _)| name == key);
         }
-        let found = self
-            .sorted
-            .binary_search_by(|position| self.changes[*position].0.as_str().cmp(key));
+        let found = self.sorted.binary_search_by(|position| self.changes[*position].0.as_str().cmp(key));
         found.ok().map(|at| self.sorted[at])
     }
 }
@@ -94,11 +92,7 @@ mod tests {
         check(r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#);
         check(r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#);
         check(r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#);
-        check(
-            r#"{"a":{"b":"c"}}"#,
-            r#"{"a":{"b":"d","c":null}}"#,
-            r#"{"a":{"b":"d"}}"#,
-        );
+        check(r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#);
         check(r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#);
         check(r#"["a","b"]"#, r#"["c","d"]"#, r#"["c","d"]"#);
         check(r#"{"a":"b"}"#, r#"["c"]"#, r#"["c"]"#);
@@ -122,11 +116,7 @@ mod tests {
 
     #[test]
     fn keys_keep_their_places() {
-        check(
-            r#"{"a":1,"b":2,"c":3}"#,
-            r#"{"z":9,"c":4,"a":null,"y":8}"#,
-            r#"{"b":2,"c":4,"z":9,"y":8}"#,
-        );
+        check(r#"{"a":1,"b":2,"c":3}"#, r#"{"z":9,"c":4,"a":null,"y":8}"#, r#"{"b":2,"c":4,"z":9,"y":8}"#);
     }
 
     #[test]
@@ -135,12 +125,7 @@ mod tests {
             Value::Object(keys.map(|key| (format!("k{key}"), of(key))).collect())
         };
         let mut target = object(0..20_000, Value::Int);
-        merge(
-            &mut target,
-            &object(10_000..30_000, |key| {
-                if key % 2 == 0 { Value::Null } else { Value::Int(-key) }
-            }),
-        );
+        merge(&mut target, &object(10_000..30_000, |key| if key % 2 == 0 { Value::Null } else { Value::Int(-key) }));
         let entries = target.as_object().unwrap();
         assert_eq!(entries.len(), 10_000 + 5_000 + 5_000);
         assert_eq!(target.get("k9999"), Some(&Value::Int(9_999)));

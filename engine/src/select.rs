@@ -79,10 +79,7 @@ impl Select {
             if position == SELECT_PATHS_MAX {
                 return Err(Error::TooManyPaths);
             }
-            let invalid = |error| Error::InvalidPath {
-                path: text.chars().take(64).collect(),
-                error,
-            };
+            let invalid = |error| Error::InvalidPath { path: text.chars().take(64).collect(), error };
             let path = Path::parse(text).map_err(invalid)?;
             if !paths.contains(&path) {
                 paths.push(path);
@@ -144,10 +141,7 @@ impl Tree {
     }
 
     fn child(&self, key: &str) -> Option<&Tree> {
-        self.children
-            .iter()
-            .find(|(segment, _)| segment.name() == key)
-            .map(|(_, child)| child)
+        self.children.iter().find(|(segment, _)| segment.name() == key).map(|(_, child)| child)
     }
 
     fn project(&self, value: &Value) -> Option<Value> {
@@ -167,10 +161,7 @@ impl Tree {
     fn project_array(&self, items: &[Value]) -> Value {
         let has_names = self.children.iter().any(|(segment, _)| segment.index().is_none());
         let shown = |(position, item): (usize, &Value)| {
-            let by_position = self
-                .children
-                .iter()
-                .find(|(segment, _)| segment.index() == Some(position));
+            let by_position = self.children.iter().find(|(segment, _)| segment.index() == Some(position));
             match (by_position, item) {
                 (Some((_, child)), _) => child.project(item),
                 (None, Value::Object(entries)) if has_names => Some(self.project_object(entries)),
@@ -188,11 +179,7 @@ mod tests {
 
     #[track_caller]
     fn check(select: &str, document: &str, expected: &str) {
-        assert_eq!(
-            Select::parse(select).unwrap().apply(&value(document)),
-            value(expected),
-            "select={select}"
-        );
+        assert_eq!(Select::parse(select).unwrap().apply(&value(document)), value(expected), "select={select}");
     }
 
     #[test]
@@ -201,11 +188,7 @@ mod tests {
         check("a,b.c", document, r#"{"id":"1","b":{"c":3},"a":1,"_revision":7}"#);
         check("b", document, r#"{"id":"1","b":{"d":4,"c":3},"_revision":7}"#);
         check("b.c,b", document, r#"{"id":"1","b":{"d":4,"c":3},"_revision":7}"#);
-        check(
-            "_created_at,e",
-            document,
-            r#"{"id":"1","_revision":7,"_created_at":"t","e":[1]}"#,
-        );
+        check("_created_at,e", document, r#"{"id":"1","_revision":7,"_created_at":"t","e":[1]}"#);
         check("id", document, r#"{"id":"1","_revision":7}"#);
         check("id.x", document, r#"{"id":"1","_revision":7}"#);
         check("nothing,a.b", document, r#"{"id":"1","_revision":7}"#);

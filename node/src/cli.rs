@@ -10,7 +10,7 @@ use crate::commands::{cluster, collection, query, version};
 use crate::exit::{self, Exit};
 use crate::logs::{self, LogFormat};
 use crate::output::{self, Format, Output};
-use crate::{bench, export, import, server, supervisor};
+use crate::{bench, export, import, os, server, supervisor};
 
 /// AeroDB: a document database that keeps its data on several machines and loses none of it
 #[derive(Debug, Parser)]
@@ -88,14 +88,19 @@ enum ClusterCommand {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.global.output);
-    match run(cli, output) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+    let is_node = matches!(cli.command, Command::Server(_) | Command::Dev(_));
+    let code = match run(cli, output) {
+        Ok(()) => 0,
+        Err(error) if output::is_closed_pipe(&error) => 0,
         Err(error) => {
             report(&error, output);
-            exit::code_of(&error).into()
+            exit::code_of(&error) as u8
         }
+    };
+    if is_node {
+        os::end_process(code);
     }
+    code.into()
 }
 
 fn run(cli: Cli, output: Output) -> anyhow::Result<()> {

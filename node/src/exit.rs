@@ -1,7 +1,6 @@
 //! How a command ends: the exit codes that scripts rely on, and errors that say what, why and what to do.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use crate::client;
 
@@ -14,12 +13,6 @@ pub(crate) enum Exit {
     Usage = 2,
     /// No node of the cluster could take the request.
     Unavailable = 3,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
 }
 
 /// An error for a person: what is wrong, why that is so, and what to do about it.

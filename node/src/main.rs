@@ -11,6 +11,7 @@ mod exit;
 mod export;
 mod import;
 mod logs;
+mod os;
 mod output;
 mod secret;
 mod server;

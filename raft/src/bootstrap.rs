@@ -13,7 +13,10 @@ use aerodb_engine::Engine;
 use aerodb_proto as proto;
 use futures::future::join_all;
 use openraft::storage::RaftLogStorage;
-use openraft::{RaftLogReader, errors::{InitializeError, RaftError}};
+use openraft::{
+    RaftLogReader,
+    errors::{InitializeError, RaftError},
+};
 use tokio::time::{sleep, timeout};
 
 use crate::convert;
@@ -41,7 +44,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SAY_EVERY: u32 = 50;
 
 /// What the data folder holds, as the other members are told until the node runs.
-pub(crate) async fn look(options: &Options, log: &mut LogStore, engine: &Engine) -> std::io::Result<proto::StatusResponse> {
+pub(crate) async fn look(
+    options: &Options,
+    log: &mut LogStore,
+    engine: &Engine,
+) -> std::io::Result<proto::StatusResponse> {
     let state = log.get_log_state().await?;
     let vote = log.get_log_reader().await.read_vote().await?;
     let applied = engine.meta().applied;
@@ -91,7 +98,11 @@ pub(crate) async fn decide(
         } else if heard.len() + 1 >= majority {
             return Ok(Begin::New);
         } else {
-            let found = format!("{} of {} members are here; a new cluster starts with {majority}", heard.len() + 1, others.len() + 1);
+            let found = format!(
+                "{} of {} members are here; a new cluster starts with {majority}",
+                heard.len() + 1,
+                others.len() + 1
+            );
             say(&mut rounds, &found);
         }
         sleep(PAUSE).await;

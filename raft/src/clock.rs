@@ -17,10 +17,7 @@ pub struct SystemClock {
     start: Instant,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where production reads its clocks"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place where production reads its clocks")]
 impl SystemClock {
     /// A clock whose monotonic time starts now.
     pub fn new() -> Self {
@@ -29,9 +26,7 @@ impl SystemClock {
 
     fn since_epoch() -> Duration {
         // Before 1970 only on a machine whose clock was never set: zero, then.
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 }
 

@@ -71,8 +71,7 @@ pub(crate) fn membership_proto(membership: &Membership) -> proto::Membership {
         configs: configs.map(|set| proto::VoterSet { ids: set.iter().copied().collect() }).collect(),
         nodes: nodes
             .map(|(id, node)| {
-                let info =
-                    proto::NodeInfo { http_addr: node.http_addr.clone(), peer_addr: node.peer_addr.clone() };
+                let info = proto::NodeInfo { http_addr: node.http_addr.clone(), peer_addr: node.peer_addr.clone() };
                 (*id, info)
             })
             .collect(),

@@ -27,7 +27,10 @@ impl Fence {
             }
         });
         if first {
-            tracing::error!(reason, "this node can no longer vouch for its data and ends; it is never retried in place");
+            tracing::error!(
+                reason,
+                "this node can no longer vouch for its data and ends; it is never retried in place"
+            );
         }
     }
 

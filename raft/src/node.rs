@@ -24,9 +24,7 @@ use crate::late::LateConsensus;
 use crate::leadership::{self, Leadership};
 use crate::log::{LOG_FAMILIES, LogHooks, LogMetrics, LogOptions, LogStore};
 use crate::metrics::Metrics;
-use crate::network::{
-    Channels, Connector, Identity, Network, NetworkOptions, PeerService, VoteGate, serve,
-};
+use crate::network::{Channels, Connector, Identity, Network, NetworkOptions, PeerService, VoteGate, serve};
 use crate::options::Options;
 use crate::peer_handler::Handler;
 use crate::peers::Peers;
@@ -186,7 +184,8 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
     let found = bootstrap::look(&options, &mut log_here, &engine).await.map_err(|e| data(e.to_string()))?;
     let handler = Arc::new(Handler::new(found.clone(), identity.clone()));
     let stop = CancellationToken::new();
-    let listen_failed = |e: std::io::Error| StartError::Listen { addr: options.peer_addr.clone(), reason: e.to_string() };
+    let listen_failed =
+        |e: std::io::Error| StartError::Listen { addr: options.peer_addr.clone(), reason: e.to_string() };
     let listener = connector.listen(&options.listen_peer).await.map_err(listen_failed)?;
     let service = PeerService {
         identity: identity.clone(),
@@ -373,7 +372,11 @@ impl Node {
             initialized: metrics.membership_config.nodes().next().is_some(),
             vote: Some(convert::vote_proto(&metrics.vote)),
             last_log_id: metrics.last_log_index.map(|index| aerodb_proto::LogId { term: 0, index }),
-            committed: metrics.cluster_committed.as_ref().or(metrics.local_committed.as_ref()).map(convert::log_id_proto),
+            committed: metrics
+                .cluster_committed
+                .as_ref()
+                .or(metrics.local_committed.as_ref())
+                .map(convert::log_id_proto),
             applied: meta.applied,
             durable: Some(aerodb_proto::LogId { term: 0, index: self.metrics.durable_index.get() as u64 }),
             version: self.options.version.clone(),

@@ -40,10 +40,7 @@ impl Handler {
 }
 
 impl PeerHandler for Handler {
-    fn read_index(
-        &self,
-        _request: proto::ReadIndexRequest,
-    ) -> BoxFuture<'_, Result<proto::ReadIndexResponse, Status>> {
+    fn read_index(&self, _request: proto::ReadIndexRequest) -> BoxFuture<'_, Result<proto::ReadIndexResponse, Status>> {
         Box::pin(async move {
             let point = self.node()?.leader_reads.confirm().await;
             let point = point.map_err(|error| Status::unavailable(error.to_string()))?;

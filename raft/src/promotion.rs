@@ -76,14 +76,19 @@ impl Node {
     /// Whether `node` can be made the leader, as this leader sees it.
     pub(crate) fn eligibility(&self, node: u64) -> Promotion {
         let voter = self.peers.voters().contains(&node);
-        let mut checks = vec![check("voter", voter, format!("node {node} {} a voter", if voter { "is" } else { "is not" }))];
+        let mut checks =
+            vec![check("voter", voter, format!("node {node} {} a voter", if voter { "is" } else { "is not" }))];
         if node == self.options.node_id {
             return Promotion::of(checks);
         }
         let contact = self.heartbeat_age(node);
         let patience = self.options.election_min;
         checks.push(match contact {
-            Some(age) => check("contact", age <= patience, format!("heard from {} ms ago, at most {} ms", age.as_millis(), patience.as_millis())),
+            Some(age) => check(
+                "contact",
+                age <= patience,
+                format!("heard from {} ms ago, at most {} ms", age.as_millis(), patience.as_millis()),
+            ),
             None => check("contact", false, "not heard from since this node leads".to_owned()),
         });
         let (lag, max) = (self.replication_lag(node), self.options.promotion_lag_max);

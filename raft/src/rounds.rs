@@ -78,10 +78,12 @@ mod tests {
                 })
             }
         });
-        let join = |rounds: &Rounds<u64>| tokio::spawn({
-            let rounds = rounds.clone();
-            async move { rounds.join().await }
-        });
+        let join = |rounds: &Rounds<u64>| {
+            tokio::spawn({
+                let rounds = rounds.clone();
+                async move { rounds.join().await }
+            })
+        };
         let first = join(&rounds);
         while begun.load(Ordering::SeqCst) < 1 {
             tokio::task::yield_now().await;
@@ -105,10 +107,14 @@ mod tests {
                 Box::pin(tokio::time::sleep(std::time::Duration::from_millis(20)))
             }
         });
-        let waiters: Vec<_> = (0..200).map(|_| tokio::spawn({
-            let rounds = rounds.clone();
-            async move { rounds.join().await }
-        })).collect();
+        let waiters: Vec<_> = (0..200)
+            .map(|_| {
+                tokio::spawn({
+                    let rounds = rounds.clone();
+                    async move { rounds.join().await }
+                })
+            })
+            .collect();
         for waiter in waiters {
             assert_eq!(waiter.await.expect("no panic"), Some(()));
         }

@@ -1,6 +1,10 @@
 //! Where work runs, handed in: real threads in production, plain tasks of one thread in a simulation.
 
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// Starts work away from the asynchronous threads. Call it within a Tokio runtime.
@@ -13,8 +17,21 @@ pub trait Spawner: Send + Sync + 'static {
 }
 
 /// Production: Tokio's blocking threads, and a thread of the operating system for dedicated work.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Threads;
+#[derive(Clone, Debug, Default)]
+pub struct Threads {
+    dedicated: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Threads {
+    /// Waits until every dedicated thread has ended. Each ends when whoever sends it work is gone.
+    pub fn join(&self) {
+        let threads = std::mem::take(&mut *self.dedicated.lock());
+        for thread in threads {
+            // A thread that panicked has said so itself.
+            drop(thread.join());
+        }
+    }
+}
 
 impl Spawner for Threads {
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
@@ -25,10 +42,8 @@ impl Spawner for Threads {
     /// When the operating system grants no thread: nothing that asks for one can do without it.
     fn dedicated(&self, name: &'static str, work: BoxFuture<'static, ()>) {
         let body = move || futures::executor::block_on(work);
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(body)
-            .expect("a thread can be started");
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("a thread can be started");
+        self.dedicated.lock().push(thread);
     }
 }
 
@@ -64,13 +79,11 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::{Spawner, Tasks, Threads, run_blocking};
+    use super::{Arc, Spawner, Tasks, Threads, run_blocking};
 
     #[tokio::test]
     async fn results_come_back_from_threads_and_from_tasks() {
-        let spawners: [Arc<dyn Spawner>; 2] = [Arc::new(Threads), Arc::new(Tasks)];
+        let spawners: [Arc<dyn Spawner>; 2] = [Arc::new(Threads::default()), Arc::new(Tasks)];
         for spawner in spawners {
             assert_eq!(run_blocking(spawner.as_ref(), || 6 * 7).await, 42);
             let (tx, rx) = tokio::sync::oneshot::channel();

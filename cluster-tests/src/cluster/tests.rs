@@ -20,10 +20,7 @@ async fn cluster_of(script: &str, n: usize) -> (Cluster, TempDir) {
     let path = folder.path().join("aerodb");
     std::fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    let options = Options {
-        ready_within: None,
-        ..Options::default()
-    };
+    let options = Options { ready_within: None, ..Options::default() };
     (start_when_written(&path, n, options).await, folder)
 }
 
@@ -54,9 +51,7 @@ async fn answer_for(cluster: &Cluster, id: NodeId, status: Arc<Mutex<Value>>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 4096];
             let n = stream.read(&mut head).await.unwrap_or(0);
-            let known = [&b"GET /cluster "[..], b"GET /health/ready "]
-                .iter()
-                .any(|route| head[..n].starts_with(route));
+            let known = [&b"GET /cluster "[..], b"GET /health/ready "].iter().any(|route| head[..n].starts_with(route));
             let code = if known { 200 } else { 404 };
             let body = status.lock().unwrap().to_string();
             let length = body.len();
@@ -74,11 +69,7 @@ async fn nodes_are_started_killed_paused_and_wiped() {
     }
     let node = cluster.node(2);
     let log = node.log_tail(100);
-    for part in [
-        "server --insecure --node-id 2 ",
-        &format!("2={}", node.peer_addr()),
-        &format!("key {SERVICE_KEY}"),
-    ] {
+    for part in ["server --insecure --node-id 2 ", &format!("2={}", node.peer_addr()), &format!("key {SERVICE_KEY}")] {
         assert!(log.contains(part), "{part:?} in {log}");
     }
     let pid = node.pid().unwrap();
@@ -122,17 +113,9 @@ async fn a_node_that_is_asked_to_end_has_not_died() {
 #[tokio::test]
 async fn a_node_that_dies_ends_every_wait() {
     let (cluster, _folder) = cluster_of("echo out of luck; exit 7", 1).await;
-    let error = cluster
-        .wait_until(SOON, "the moon", || async { Err::<(), _>(anyhow!("clouds")) })
-        .await
-        .unwrap_err();
+    let error = cluster.wait_until(SOON, "the moon", || async { Err::<(), _>(anyhow!("clouds")) }).await.unwrap_err();
     let text = format!("{error:#}");
-    assert!(
-        ["the moon", "exit status: 7", "out of luck"]
-            .iter()
-            .all(|part| text.contains(part)),
-        "{text}"
-    );
+    assert!(["the moon", "exit status: 7", "out of luck"].iter().all(|part| text.contains(part)), "{text}");
     // It is evidence that is kept now; this test has no use for it.
     let folder = cluster.folder().to_owned();
     drop(cluster);
@@ -171,10 +154,7 @@ async fn a_leader_is_one_that_a_majority_names() {
     assert_eq!(cluster.wait_leader(SOON).await.unwrap(), Leader { id: 2, term: 5 });
     assert!(cluster.wait_leader_after(5, Duration::from_millis(50)).await.is_err());
     cluster.node(2).kill().unwrap();
-    assert!(
-        cluster.wait_leader(Duration::from_millis(50)).await.is_err(),
-        "the leader itself does not answer"
-    );
+    assert!(cluster.wait_leader(Duration::from_millis(50)).await.is_err(), "the leader itself does not answer");
     cluster.troubled.store(false, Ordering::Relaxed);
 }
 
@@ -190,11 +170,7 @@ async fn converged_is_when_all_have_applied_the_same() {
     answer_for(&cluster, 2, two.clone()).await;
     assert!(cluster.wait_converged(Duration::from_millis(50)).await.is_err());
     *two.lock().unwrap() = status(8).lock().unwrap().clone();
-    let same = Converged {
-        applied_index: 8,
-        revision: 9,
-        digest: None,
-    };
+    let same = Converged { applied_index: 8, revision: 9, digest: None };
     assert_eq!(cluster.wait_converged(SOON).await.unwrap(), same);
     cluster.troubled.store(false, Ordering::Relaxed);
 }

@@ -52,15 +52,9 @@ impl Lab {
         command.args(["-c", script, &self.network.addr(to).port().to_string()]);
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let child = self.network.enter(from, || spawn(command)).unwrap();
-        let output = tokio::task::spawn_blocking(|| child.wait_with_output())
-            .await
-            .unwrap()
-            .unwrap();
+        let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.unwrap().unwrap();
         self.network.leave(from);
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8(output.stdout).unwrap())
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
     }
 }
 
@@ -92,10 +86,7 @@ async fn carries_both_ways_and_counts() {
     let mut stream = lab.connect(2).await;
     assert_eq!(ask(&mut stream, b"ping").await.unwrap(), *b"ping");
     let (one, two) = (Source::Node(1), Source::Node(2));
-    assert_eq!(
-        (lab.network.carried_bytes(one, two), lab.network.carried_bytes(two, one)),
-        (4, 4)
-    );
+    assert_eq!((lab.network.carried_bytes(one, two), lab.network.carried_bytes(two, one)), (4, 4));
 }
 
 #[tokio::test]
@@ -125,11 +116,7 @@ async fn tells_processes_apart() {
     lab.network.isolate(2);
     assert_eq!(lab.shell_echo(2, 3).await, None, "out of the isolated node");
     let mut stream = lab.connect(3).await;
-    assert_eq!(
-        ask(&mut stream, b"ping").await.unwrap(),
-        *b"ping",
-        "past the isolated node"
-    );
+    assert_eq!(ask(&mut stream, b"ping").await.unwrap(), *b"ping", "past the isolated node");
     assert!(lab.ask(2, b"ping").await.is_err(), "into the isolated node");
 
     lab.network.rejoin(2);
@@ -212,10 +199,7 @@ async fn swallow_loses_and_never_leaves_a_hole() {
     };
     match tokio::time::timeout(SOON, outcome).await.unwrap() {
         Ok(_) => assert_eq!(&answer, b"lost", "a hole in the stream"),
-        Err(error) => assert!(matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-        )),
+        Err(error) => assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)),
     }
 }
 
@@ -232,11 +216,7 @@ async fn a_directed_hold_stops_answers_only() {
     })
     .await
     .unwrap();
-    assert_eq!(
-        lab.network.carried_bytes(Source::Node(2), Source::Node(1)),
-        4,
-        "the answer is held"
-    );
+    assert_eq!(lab.network.carried_bytes(Source::Node(2), Source::Node(1)), 4, "the answer is held");
     lab.network.unblock(2, 1);
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).await.unwrap();

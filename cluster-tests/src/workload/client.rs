@@ -205,7 +205,13 @@ impl LoadClient {
             let what = || format!("{} {}", op.kind(), op.token);
             match &answer {
                 Ok(answer) if answer.status.is_success() => {
-                    return self.acknowledge(op, answer, Timed { begun, ended: Instant::now(), node }, attempts, mark.revision);
+                    return self.acknowledge(
+                        op,
+                        answer,
+                        Timed { begun, ended: Instant::now(), node },
+                        attempts,
+                        mark.revision,
+                    );
                 }
                 Ok(answer) if matches!(answer.status.as_u16(), 503 | 504 | 429) => {
                     unknown |= answer.status.as_u16() == 504;
@@ -335,7 +341,8 @@ impl LoadClient {
 
     /// Finds all documents of its own by a filter: those that are there, and no others.
     async fn list_own(&mut self) {
-        let filter = json!({"owner": self.name}).to_string().replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+        let filter =
+            json!({"owner": self.name}).to_string().replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
         let path = format!("/api/{}?limit=1000&filter={filter}", self.shared.options.collection);
         let least = self.shared.known.mark().revision;
         let Some((answer, _)) = self.read(&path, 0, least).await else { return };
@@ -343,7 +350,9 @@ impl LoadClient {
             return;
         }
         let mut there: Vec<&Value> = Vec::new();
-        there.extend(self.own.iter().filter_map(|own| if let Own::Present(document) = own { Some(document) } else { None }));
+        there.extend(
+            self.own.iter().filter_map(|own| if let Own::Present(document) = own { Some(document) } else { None }),
+        );
         there.sort_by_key(|document| document["id"].as_str().unwrap_or_default());
         let found: Vec<&Value> = answer.body["items"].as_array().into_iter().flatten().collect();
         if found != there {
@@ -359,7 +368,9 @@ impl LoadClient {
 
     fn failed(&self, what: String, node: NodeId, begun: Instant, answer: &anyhow::Result<Answer>) {
         let (status, code, detail) = match answer {
-            Ok(answer) => (Some(answer.status.as_u16()), answer.code().unwrap_or("none").to_owned(), answer.to_string()),
+            Ok(answer) => {
+                (Some(answer.status.as_u16()), answer.code().unwrap_or("none").to_owned(), answer.to_string())
+            }
             Err(error) => {
                 let code = if never_left(error) { "connect" } else { "broken" };
                 (None, code.to_owned(), format!("{error:#}"))

@@ -234,11 +234,13 @@ impl<'r> Ledger<'r> {
             let first = !self.found.get(token).is_some_and(|ids| ids.contains(&id(event)));
             if self.unresolved.contains_key(token) && first {
                 self.found.entry(token.to_owned()).or_default().insert(id(event));
-            } else if event["type"] == "delete" && self.deletes.get(id(event).as_str()).is_some_and(|count| *count > 0) {
+            } else if event["type"] == "delete" && self.deletes.get(id(event).as_str()).is_some_and(|count| *count > 0)
+            {
                 *self.deletes.entry(self.key(&id(event))).or_default() -= 1;
                 self.deleted += 1;
             } else {
-                self.problems.push(format!("UNASKED: a change at {revision} that is no client's, or a second time: {event}"));
+                self.problems
+                    .push(format!("UNASKED: a change at {revision} that is no client's, or a second time: {event}"));
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use aerodb_proto as proto;
-use proto::{Effects, StateMeta, effect::Kind};
 use prost::Message;
+use proto::{Effects, StateMeta, effect::Kind};
 
 use crate::catalog;
 use crate::error::Error;

@@ -61,11 +61,7 @@ pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection, _place: 
 }
 
 /// Gives the cluster its identity and its first service key; does nothing when it has them.
-pub(super) fn bootstrap(
-    overlay: &mut Overlay,
-    bootstrap: &proto::Bootstrap,
-    place: Place,
-) -> Result<Decision, Error> {
+pub(super) fn bootstrap(overlay: &mut Overlay, bootstrap: &proto::Bootstrap, place: Place) -> Result<Decision, Error> {
     if overlay.bootstrapped() {
         let revision = place.revision - 1;
         return Ok(Decision::Noop { revision, result: outcome::Result::Done(proto::Done {}) });

@@ -97,11 +97,8 @@ pub(super) fn patch(
     let mut after = before.clone();
     patch::merge(&mut after, &changes);
     if after == before {
-        let reference = proto::DocumentRef {
-            id: command.id.clone(),
-            revision: existing.revision,
-            body: existing.body.clone(),
-        };
+        let reference =
+            proto::DocumentRef { id: command.id.clone(), revision: existing.revision, body: existing.body.clone() };
         let result = result(&command.collection, collection, vec![reference], false, false);
         return Ok(Decision::Noop { revision: place.revision - 1, result });
     }
@@ -220,7 +217,13 @@ fn result(
     many: bool,
     created: bool,
 ) -> outcome::Result {
-    outcome::Result::Documents(proto::Documents { collection: name.to_owned(), collection_id, documents, many, created })
+    outcome::Result::Documents(proto::Documents {
+        collection: name.to_owned(),
+        collection_id,
+        documents,
+        many,
+        created,
+    })
 }
 
 /// A collection that callers may write to: the system's own are not.

@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use aerodb_proto as proto;
-use proto::{IdempotencyRecord, Outcome};
 use prost::Message;
+use proto::{IdempotencyRecord, Outcome};
 
 use super::sessions::{Number, SessionNotes};
 use crate::catalog::Catalog;

@@ -1,8 +1,8 @@
 //! What the leader proposes by itself: nothing expires on one node alone (A5).
 
 use aerodb_proto as proto;
-use proto::{Effect, IdempotencyRecord, effect::Kind, outcome};
 use prost::Message;
+use proto::{Effect, IdempotencyRecord, effect::Kind, outcome};
 
 use super::Decision;
 use super::documents::Place;

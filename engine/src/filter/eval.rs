@@ -110,11 +110,8 @@ fn holds(test: &Test, subject: Subject<'_>) -> bool {
         Test::Type(kinds) => subject.any(|value| kinds.contains(&value.kind())),
         Test::Not(tests) => !all_hold(tests, subject),
         Test::All(operands) => subject.covers(operands),
-        Test::ElemMatch(wanted) => subject.any(|value| {
-            value
-                .as_array()
-                .is_some_and(|items| items.iter().any(|item| element_matches(wanted, item)))
-        }),
+        Test::ElemMatch(wanted) => subject
+            .any(|value| value.as_array().is_some_and(|items| items.iter().any(|item| element_matches(wanted, item)))),
         Test::Size(len) => subject.any(|value| value.as_array().is_some_and(|items| items.len() as u64 == *len)),
         Test::Contains(part) => subject.any_string(|text| text.contains(part.as_str())),
         Test::StartsWith(start) => subject.any_string(|text| text.starts_with(start.as_str())),

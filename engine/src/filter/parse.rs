@@ -148,9 +148,7 @@ impl Parser {
         };
         self.deeper(|parser| {
             let filters = items.iter().enumerate();
-            filters
-                .map(|(position, item)| parser.within(&position.to_string(), |parser| parser.filter(item)))
-                .collect()
+            filters.map(|(position, item)| parser.within(&position.to_string(), |parser| parser.filter(item))).collect()
         })
     }
 
@@ -283,10 +281,7 @@ impl Parser {
     fn count(&mut self) -> Result<()> {
         self.nodes += 1;
         if self.nodes > FILTER_NODES_MAX {
-            return Err(self.error(
-                ErrorKind::TooLarge,
-                format!("a filter has at most {FILTER_NODES_MAX} operators"),
-            ));
+            return Err(self.error(ErrorKind::TooLarge, format!("a filter has at most {FILTER_NODES_MAX} operators")));
         }
         Ok(())
     }
@@ -294,10 +289,7 @@ impl Parser {
     /// Reads what lies one level deeper.
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth == FILTER_DEPTH_MAX {
-            return Err(self.error(
-                ErrorKind::TooDeep,
-                format!("a filter is at most {FILTER_DEPTH_MAX} deep"),
-            ));
+            return Err(self.error(ErrorKind::TooDeep, format!("a filter is at most {FILTER_DEPTH_MAX} deep")));
         }
         self.depth += 1;
         let read = read(self);
@@ -317,9 +309,7 @@ impl Parser {
         if LOGICAL_OPERATORS.contains(&name) || FIELD_OPERATORS.contains(&name) {
             return self.invalid(format!("{name} does not stand {place}"));
         }
-        let only_logical = LOGICAL_OPERATORS
-            .into_iter()
-            .filter(|operator| !FIELD_OPERATORS.contains(operator));
+        let only_logical = LOGICAL_OPERATORS.into_iter().filter(|operator| !FIELD_OPERATORS.contains(operator));
         let known: Vec<_> = FIELD_OPERATORS.into_iter().chain(only_logical).collect();
         let message = format!("`{}` is not an operator; there are {}", shown(name), known.join(" "));
         self.error(ErrorKind::UnknownOperator, message)
@@ -335,11 +325,7 @@ impl Parser {
             path.push('/');
             path.push_str(&shown(token).replace('~', "~0").replace('/', "~1"));
         }
-        Error {
-            kind,
-            path,
-            message: message.into(),
-        }
+        Error { kind, path, message: message.into() }
     }
 }
 

@@ -38,11 +38,7 @@ fn refused(text: &str, code: &str, path: &str) -> Error {
 #[test]
 fn everything_and_nothing() {
     check("{}", &["{}", r#"{"a":1}"#], &[]);
-    check(
-        r#"{"id":{"$in":[]}}"#,
-        &[],
-        &["{}", r#"{"id":"a"}"#, r#"{"id":null}"#, r#"{"id":[]}"#],
-    );
+    check(r#"{"id":{"$in":[]}}"#, &[], &["{}", r#"{"id":"a"}"#, r#"{"id":null}"#, r#"{"id":[]}"#]);
     check(r#"{"id":{"$nin":[]}}"#, &["{}", r#"{"id":"a"}"#], &[]);
 }
 
@@ -51,48 +47,16 @@ fn equality() {
     check(
         r#"{"a":1}"#,
         &[r#"{"a":1}"#, r#"{"a":1.0}"#, r#"{"a":[3,1]}"#],
-        &[
-            "{}",
-            r#"{"a":2}"#,
-            r#"{"a":"1"}"#,
-            r#"{"a":true}"#,
-            r#"{"a":null}"#,
-            r#"{"a":[[1]]}"#,
-            r#"{"a":{"b":1}}"#,
-        ],
+        &["{}", r#"{"a":2}"#, r#"{"a":"1"}"#, r#"{"a":true}"#, r#"{"a":null}"#, r#"{"a":[[1]]}"#, r#"{"a":{"b":1}}"#],
     );
-    check(
-        r#"{"a":{"$eq":0}}"#,
-        &[r#"{"a":-0}"#, r#"{"a":0.0}"#],
-        &[r#"{"a":false}"#, r#"{"a":""}"#],
-    );
-    check(
-        r#"{"a":9007199254740993}"#,
-        &[r#"{"a":9007199254740993}"#],
-        &[r#"{"a":9007199254740992.0}"#],
-    );
-    check(
-        r#"{"a":18446744073709551615}"#,
-        &[r#"{"a":18446744073709551615}"#],
-        &[r#"{"a":18446744073709551616.0}"#],
-    );
-    check(
-        r#"{"a":[1,2]}"#,
-        &[r#"{"a":[1,2]}"#, r#"{"a":[[1,2],3]}"#],
-        &[r#"{"a":[2,1]}"#, r#"{"a":[1,2,3]}"#],
-    );
-    check(
-        r#"{"a":[]}"#,
-        &[r#"{"a":[]}"#, r#"{"a":[[]]}"#],
-        &["{}", r#"{"a":null}"#, r#"{"a":[1]}"#],
-    );
+    check(r#"{"a":{"$eq":0}}"#, &[r#"{"a":-0}"#, r#"{"a":0.0}"#], &[r#"{"a":false}"#, r#"{"a":""}"#]);
+    check(r#"{"a":9007199254740993}"#, &[r#"{"a":9007199254740993}"#], &[r#"{"a":9007199254740992.0}"#]);
+    check(r#"{"a":18446744073709551615}"#, &[r#"{"a":18446744073709551615}"#], &[r#"{"a":18446744073709551616.0}"#]);
+    check(r#"{"a":[1,2]}"#, &[r#"{"a":[1,2]}"#, r#"{"a":[[1,2],3]}"#], &[r#"{"a":[2,1]}"#, r#"{"a":[1,2,3]}"#]);
+    check(r#"{"a":[]}"#, &[r#"{"a":[]}"#, r#"{"a":[[]]}"#], &["{}", r#"{"a":null}"#, r#"{"a":[1]}"#]);
     check(
         r#"{"a":{"b":1,"c":2}}"#,
-        &[
-            r#"{"a":{"b":1,"c":2}}"#,
-            r#"{"a":{"c":2.0,"b":1}}"#,
-            r#"{"a":[{"c":2,"b":1}]}"#,
-        ],
+        &[r#"{"a":{"b":1,"c":2}}"#, r#"{"a":{"c":2.0,"b":1}}"#, r#"{"a":[{"c":2,"b":1}]}"#],
         &[r#"{"a":{"b":1}}"#, r#"{"a":{"b":1,"c":2,"d":3}}"#],
     );
     check(r#"{"a":{}}"#, &[r#"{"a":{}}"#], &["{}", r#"{"a":{"b":1}}"#]);
@@ -106,27 +70,15 @@ fn null_and_missing() {
     check(r#"{"a":{"$in":[5,null]}}"#, &null_or_missing, &others);
     check(r#"{"a":{"$ne":null}}"#, &others, &null_or_missing);
     check(r#"{"a":{"$nin":[null]}}"#, &others, &null_or_missing);
-    check(
-        r#"{"a":{"$exists":true}}"#,
-        &[r#"{"a":null}"#, r#"{"a":[]}"#],
-        &["{}", r#"{"b":1}"#],
-    );
+    check(r#"{"a":{"$exists":true}}"#, &[r#"{"a":null}"#, r#"{"a":[]}"#], &["{}", r#"{"b":1}"#]);
     check(r#"{"a":{"$exists":false}}"#, &["{}"], &[r#"{"a":null}"#]);
     check(r#"{"a":{"$exists":true,"$eq":null}}"#, &[r#"{"a":null}"#], &["{}"]);
     for operator in ["$gte", "$lte"] {
         let others = ["{}", r#"{"a":0}"#, r#"{"a":[]}"#, r#"{"a":false}"#];
-        check(
-            &format!(r#"{{"a":{{"{operator}":null}}}}"#),
-            &[r#"{"a":null}"#, r#"{"a":[1,null]}"#],
-            &others,
-        );
+        check(&format!(r#"{{"a":{{"{operator}":null}}}}"#), &[r#"{"a":null}"#, r#"{"a":[1,null]}"#], &others);
     }
     for operator in ["$gt", "$lt"] {
-        check(
-            &format!(r#"{{"a":{{"{operator}":null}}}}"#),
-            &[],
-            &["{}", r#"{"a":null}"#, r#"{"a":1}"#],
-        );
+        check(&format!(r#"{{"a":{{"{operator}":null}}}}"#), &[], &["{}", r#"{"a":null}"#, r#"{"a":1}"#]);
     }
 }
 
@@ -134,63 +86,26 @@ fn null_and_missing() {
 fn ordering_stays_within_a_type() {
     check(
         r#"{"a":{"$gt":5}}"#,
-        &[
-            r#"{"a":6}"#,
-            r#"{"a":5.5}"#,
-            r#"{"a":[1,10]}"#,
-            r#"{"a":18446744073709551615}"#,
-        ],
-        &[
-            "{}",
-            r#"{"a":5}"#,
-            r#"{"a":5.0}"#,
-            r#"{"a":"6"}"#,
-            r#"{"a":true}"#,
-            r#"{"a":[]}"#,
-            r#"{"a":{}}"#,
-        ],
+        &[r#"{"a":6}"#, r#"{"a":5.5}"#, r#"{"a":[1,10]}"#, r#"{"a":18446744073709551615}"#],
+        &["{}", r#"{"a":5}"#, r#"{"a":5.0}"#, r#"{"a":"6"}"#, r#"{"a":true}"#, r#"{"a":[]}"#, r#"{"a":{}}"#],
     );
-    check(
-        r#"{"a":{"$gte":5}}"#,
-        &[r#"{"a":5.0}"#, r#"{"a":6}"#],
-        &["{}", r#"{"a":4.9}"#, r#"{"a":null}"#],
-    );
+    check(r#"{"a":{"$gte":5}}"#, &[r#"{"a":5.0}"#, r#"{"a":6}"#], &["{}", r#"{"a":4.9}"#, r#"{"a":null}"#]);
     check(
         r#"{"a":{"$lt":5}}"#,
         &[r#"{"a":4}"#, r#"{"a":-1e300}"#],
         &["{}", r#"{"a":5}"#, r#"{"a":null}"#, r#"{"a":false}"#],
     );
     check(r#"{"a":{"$lte":5}}"#, &[r#"{"a":5}"#], &["{}", r#"{"a":5.1}"#]);
-    check(
-        r#"{"a":{"$gt":9007199254740992}}"#,
-        &[r#"{"a":9007199254740993}"#],
-        &[r#"{"a":9007199254740992.0}"#],
-    );
-    check(
-        r#"{"a":{"$lt":9007199254740993}}"#,
-        &[r#"{"a":9007199254740992.0}"#],
-        &[r#"{"a":9007199254740993}"#],
-    );
-    check(
-        r#"{"a":{"$gt":"b"}}"#,
-        &[r#"{"a":"ba"}"#, r#"{"a":"é"}"#],
-        &[r#"{"a":"b"}"#, r#"{"a":"B"}"#, r#"{"a":1}"#],
-    );
-    check(
-        r#"{"a":{"$gt":false}}"#,
-        &[r#"{"a":true}"#],
-        &[r#"{"a":false}"#, r#"{"a":1}"#],
-    );
+    check(r#"{"a":{"$gt":9007199254740992}}"#, &[r#"{"a":9007199254740993}"#], &[r#"{"a":9007199254740992.0}"#]);
+    check(r#"{"a":{"$lt":9007199254740993}}"#, &[r#"{"a":9007199254740992.0}"#], &[r#"{"a":9007199254740993}"#]);
+    check(r#"{"a":{"$gt":"b"}}"#, &[r#"{"a":"ba"}"#, r#"{"a":"é"}"#], &[r#"{"a":"b"}"#, r#"{"a":"B"}"#, r#"{"a":1}"#]);
+    check(r#"{"a":{"$gt":false}}"#, &[r#"{"a":true}"#], &[r#"{"a":false}"#, r#"{"a":1}"#]);
     check(
         r#"{"a":{"$gt":[1]}}"#,
         &[r#"{"a":[1,0]}"#, r#"{"a":[2]}"#, r#"{"a":[[2]]}"#],
         &[r#"{"a":[1]}"#, r#"{"a":2}"#],
     );
-    check(
-        r#"{"a":{"$gt":{"x":1}}}"#,
-        &[r#"{"a":{"x":2}}"#],
-        &[r#"{"a":{"x":1}}"#, r#"{"a":[1]}"#],
-    );
+    check(r#"{"a":{"$gt":{"x":1}}}"#, &[r#"{"a":{"x":2}}"#], &[r#"{"a":{"x":1}}"#, r#"{"a":[1]}"#]);
 }
 
 #[test]
@@ -200,15 +115,8 @@ fn lists() {
         &[r#"{"a":1.0}"#, r#"{"a":"x"}"#, r#"{"a":[2]}"#, r#"{"a":[0,1]}"#],
         &["{}", r#"{"a":2}"#],
     );
-    check(
-        r#"{"a":{"$nin":[1,"x"]}}"#,
-        &["{}", r#"{"a":2}"#, r#"{"a":null}"#],
-        &[r#"{"a":1}"#, r#"{"a":[0,"x"]}"#],
-    );
-    assert_eq!(
-        filter(r#"{"a":{"$in":[3,1,2,1.0,null]}}"#).to_string(),
-        r#"{"a":{"$in":[null,1,2,3]}}"#
-    );
+    check(r#"{"a":{"$nin":[1,"x"]}}"#, &["{}", r#"{"a":2}"#, r#"{"a":null}"#], &[r#"{"a":1}"#, r#"{"a":[0,"x"]}"#]);
+    assert_eq!(filter(r#"{"a":{"$in":[3,1,2,1.0,null]}}"#).to_string(), r#"{"a":{"$in":[null,1,2,3]}}"#);
 }
 
 #[test]
@@ -239,30 +147,14 @@ fn negations_are_exact() {
         &[r#"{"a":6}"#, r#"{"a":[1,6]}"#],
     );
     check(r#"{"a":{"$not":{"$not":{"$eq":1}}}}"#, &[r#"{"a":1}"#], &["{}"]);
-    check(
-        r#"{"$not":{"a":1,"b":2}}"#,
-        &[r#"{"a":1}"#, "{}"],
-        &[r#"{"a":1,"b":2}"#],
-    );
-    check(
-        r#"{"$nor":[{"a":1},{"b":2}]}"#,
-        &["{}", r#"{"a":2}"#],
-        &[r#"{"a":1}"#, r#"{"b":2}"#],
-    );
-    check(
-        r#"{"a.b":{"$ne":1}}"#,
-        &["{}", r#"{"a":[]}"#, r#"{"a":[{"b":2},{}]}"#],
-        &[r#"{"a":[{"b":2},{"b":1}]}"#],
-    );
+    check(r#"{"$not":{"a":1,"b":2}}"#, &[r#"{"a":1}"#, "{}"], &[r#"{"a":1,"b":2}"#]);
+    check(r#"{"$nor":[{"a":1},{"b":2}]}"#, &["{}", r#"{"a":2}"#], &[r#"{"a":1}"#, r#"{"b":2}"#]);
+    check(r#"{"a.b":{"$ne":1}}"#, &["{}", r#"{"a":[]}"#, r#"{"a":[{"b":2},{}]}"#], &[r#"{"a":[{"b":2},{"b":1}]}"#]);
 }
 
 #[test]
 fn logical_operators() {
-    check(
-        r#"{"$or":[{"a":1},{"b":2}]}"#,
-        &[r#"{"a":1}"#, r#"{"b":2}"#],
-        &["{}", r#"{"a":2,"b":1}"#],
-    );
+    check(r#"{"$or":[{"a":1},{"b":2}]}"#, &[r#"{"a":1}"#, r#"{"b":2}"#], &["{}", r#"{"a":2,"b":1}"#]);
     check(
         r#"{"$and":[{"a":{"$gt":1}},{"a":{"$lt":5}}],"b":1}"#,
         &[r#"{"a":3,"b":1}"#],
@@ -283,15 +175,8 @@ fn dotted_paths() {
         &[r#"{"a":[2,1]}"#, r#"{"a":[]}"#, r#"{"a":1}"#],
     );
     check(r#"{"a.1.b":1}"#, &[r#"{"a":[0,{"b":1}]}"#], &[r#"{"a":[{"b":1}]}"#]);
-    let missing = [
-        "{}",
-        r#"{"a":1}"#,
-        r#"{"a":[]}"#,
-        r#"{"a":[1,2]}"#,
-        r#"{"a":[{}]}"#,
-        r#"{"a":{}}"#,
-        r#"{"a":null}"#,
-    ];
+    let missing =
+        ["{}", r#"{"a":1}"#, r#"{"a":[]}"#, r#"{"a":[1,2]}"#, r#"{"a":[{}]}"#, r#"{"a":{}}"#, r#"{"a":null}"#];
     let not_null = [r#"{"a":{"b":0}}"#, r#"{"a":[{"b":0},{}]}"#, r#"{"a":{"b":[]}}"#];
     check(r#"{"a.b":null}"#, &missing, &not_null);
     check(r#"{"a.b":{"$exists":false}}"#, &missing, &not_null);
@@ -303,11 +188,7 @@ fn system_fields_are_fields() {
     let document =
         r#"{"id":"x","_revision":7,"_created_at":"2025-01-01T00:00:00Z","_updated_at":"2025-01-02T00:00:00Z"}"#;
     check(r#"{"_revision":{"$gte":7},"id":"x"}"#, &[document], &[]);
-    check(
-        r#"{"_updated_at":{"$gt":"2025-01-01T12:00:00Z"},"_created_at":{"$exists":true}}"#,
-        &[document],
-        &["{}"],
-    );
+    check(r#"{"_updated_at":{"$gt":"2025-01-01T12:00:00Z"},"_created_at":{"$exists":true}}"#, &[document], &["{}"]);
 }
 
 #[test]
@@ -317,18 +198,10 @@ fn types() {
         &[r#"{"a":1}"#, r#"{"a":1.5}"#, r#"{"a":["x",1]}"#],
         &["{}", r#"{"a":"1"}"#, r#"{"a":[]}"#],
     );
-    check(
-        r#"{"a":{"$type":["string","null"]}}"#,
-        &[r#"{"a":""}"#, r#"{"a":null}"#],
-        &["{}", r#"{"a":true}"#],
-    );
+    check(r#"{"a":{"$type":["string","null"]}}"#, &[r#"{"a":""}"#, r#"{"a":null}"#], &["{}", r#"{"a":true}"#]);
     check(r#"{"a":{"$type":"array"}}"#, &[r#"{"a":[]}"#], &[r#"{"a":{}}"#]);
     check(r#"{"a":{"$type":"boolean"}}"#, &[r#"{"a":false}"#], &[r#"{"a":0}"#]);
-    check(
-        r#"{"a":{"$type":"object"}}"#,
-        &[r#"{"a":{}}"#, r#"{"a":[{}]}"#],
-        &[r#"{"a":[]}"#],
-    );
+    check(r#"{"a":{"$type":"object"}}"#, &[r#"{"a":{}}"#, r#"{"a":[{}]}"#], &[r#"{"a":[]}"#]);
 }
 
 #[test]
@@ -338,27 +211,11 @@ fn all_of_several_values() {
         &[r#"{"a":[2,3,1.0]}"#],
         &["{}", r#"{"a":1}"#, r#"{"a":[1]}"#, r#"{"a":[[1,2]]}"#],
     );
-    check(
-        r#"{"a":{"$all":[null]}}"#,
-        &["{}", r#"{"a":null}"#, r#"{"a":[1,null]}"#],
-        &[r#"{"a":[1]}"#],
-    );
-    check(
-        r#"{"a":{"$all":[null,1]}}"#,
-        &[r#"{"a":[1,null]}"#],
-        &["{}", r#"{"a":[1]}"#, r#"{"a":[1,1]}"#],
-    );
+    check(r#"{"a":{"$all":[null]}}"#, &["{}", r#"{"a":null}"#, r#"{"a":[1,null]}"#], &[r#"{"a":[1]}"#]);
+    check(r#"{"a":{"$all":[null,1]}}"#, &[r#"{"a":[1,null]}"#], &["{}", r#"{"a":[1]}"#, r#"{"a":[1,1]}"#]);
     check(r#"{"a":{"$all":[1]}}"#, &[r#"{"a":1}"#], &["{}"]);
-    check(
-        r#"{"a":{"$all":[[1,2]]}}"#,
-        &[r#"{"a":[1,2]}"#, r#"{"a":[[1,2]]}"#],
-        &[r#"{"a":[1]}"#],
-    );
-    check(
-        r#"{"a.b":{"$all":[1,2]}}"#,
-        &[r#"{"a":[{"b":1},{"b":2}]}"#],
-        &[r#"{"a":[{"b":1}]}"#],
-    );
+    check(r#"{"a":{"$all":[[1,2]]}}"#, &[r#"{"a":[1,2]}"#, r#"{"a":[[1,2]]}"#], &[r#"{"a":[1]}"#]);
+    check(r#"{"a.b":{"$all":[1,2]}}"#, &[r#"{"a":[{"b":1},{"b":2}]}"#], &[r#"{"a":[{"b":1}]}"#]);
 }
 
 #[test]
@@ -373,41 +230,17 @@ fn one_element_for_several_conditions() {
         &[r#"{"a":[{"x":1,"y":2}]}"#, r#"{"a":[5,{"x":[1],"y":2}]}"#],
         &[r#"{"a":[{"x":1},{"y":2}]}"#, r#"{"a":{"x":1,"y":2}}"#],
     );
-    check(
-        r#"{"a":{"$elemMatch":{"x":null}}}"#,
-        &[r#"{"a":[{}]}"#],
-        &[r#"{"a":[]}"#, r#"{"a":[1]}"#],
-    );
-    check(
-        r#"{"a":{"$elemMatch":{"$or":[{"x":1},{"y":1}]}}}"#,
-        &[r#"{"a":[{"y":1}]}"#],
-        &[r#"{"a":[{"z":1}]}"#],
-    );
-    check(
-        r#"{"a":{"$elemMatch":{"$eq":null}}}"#,
-        &[r#"{"a":[null]}"#],
-        &[r#"{"a":[]}"#, "{}"],
-    );
+    check(r#"{"a":{"$elemMatch":{"x":null}}}"#, &[r#"{"a":[{}]}"#], &[r#"{"a":[]}"#, r#"{"a":[1]}"#]);
+    check(r#"{"a":{"$elemMatch":{"$or":[{"x":1},{"y":1}]}}}"#, &[r#"{"a":[{"y":1}]}"#], &[r#"{"a":[{"z":1}]}"#]);
+    check(r#"{"a":{"$elemMatch":{"$eq":null}}}"#, &[r#"{"a":[null]}"#], &[r#"{"a":[]}"#, "{}"]);
     check(
         r#"{"a":{"$elemMatch":{"$not":{"$gt":1}}}}"#,
         &[r#"{"a":[5,0]}"#, r#"{"a":["x"]}"#],
         &[r#"{"a":[5]}"#, r#"{"a":[]}"#],
     );
-    check(
-        r#"{"a":{"$elemMatch":{"$not":{"x":1}}}}"#,
-        &[r#"{"a":[{}]}"#],
-        &[r#"{"a":[{"x":1}]}"#, r#"{"a":[5]}"#],
-    );
-    check(
-        r#"{"a":{"$elemMatch":{"$elemMatch":{"$eq":1}}}}"#,
-        &[r#"{"a":[[1]]}"#],
-        &[r#"{"a":[1]}"#],
-    );
-    check(
-        r#"{"a.b":{"$elemMatch":{"$eq":1}}}"#,
-        &[r#"{"a":[{"b":[1]}]}"#],
-        &[r#"{"a":[{"b":1}]}"#],
-    );
+    check(r#"{"a":{"$elemMatch":{"$not":{"x":1}}}}"#, &[r#"{"a":[{}]}"#], &[r#"{"a":[{"x":1}]}"#, r#"{"a":[5]}"#]);
+    check(r#"{"a":{"$elemMatch":{"$elemMatch":{"$eq":1}}}}"#, &[r#"{"a":[[1]]}"#], &[r#"{"a":[1]}"#]);
+    check(r#"{"a.b":{"$elemMatch":{"$eq":1}}}"#, &[r#"{"a":[{"b":[1]}]}"#], &[r#"{"a":[{"b":1}]}"#]);
 }
 
 #[test]
@@ -417,11 +250,7 @@ fn sizes() {
         &[r#"{"a":[1,2]}"#, r#"{"a":[[1,2]]}"#],
         &["{}", r#"{"a":[1]}"#, r#"{"a":"ab"}"#, r#"{"a":2}"#],
     );
-    check(
-        r#"{"a":{"$size":0}}"#,
-        &[r#"{"a":[]}"#],
-        &["{}", r#"{"a":null}"#, r#"{"a":{}}"#],
-    );
+    check(r#"{"a":{"$size":0}}"#, &[r#"{"a":[]}"#], &["{}", r#"{"a":null}"#, r#"{"a":{}}"#]);
 }
 
 #[test]
@@ -447,18 +276,10 @@ fn unknown_operators_are_named() {
         "{error}"
     );
     refused(r#"{"$foo":1}"#, "unknown_operator", "/$foo");
-    refused(
-        r#"{"$or":[{},{"a/b~c":{"$not":{"$x":1}}}]}"#,
-        "unknown_operator",
-        "/$or/1/a~1b~0c/$not/$x",
-    );
+    refused(r#"{"$or":[{},{"a/b~c":{"$not":{"$x":1}}}]}"#, "unknown_operator", "/$or/1/a~1b~0c/$not/$x");
     refused(r#"{"a":{"$GT":1}}"#, "unknown_operator", "/a/$GT");
     refused(r#"{"a":{"$":1}}"#, "unknown_operator", "/a/$");
-    refused(
-        r#"{"a":{"$elemMatch":{"$x":1}}}"#,
-        "unknown_operator",
-        "/a/$elemMatch/$x",
-    );
+    refused(r#"{"a":{"$elemMatch":{"$x":1}}}"#, "unknown_operator", "/a/$elemMatch/$x");
 }
 
 #[test]
@@ -467,14 +288,9 @@ fn every_operator_that_an_error_lists_is_read() {
     let listed = message.rsplit_once("there are ").unwrap().1.split(' ');
     let operands = ["1", "[1]", "true", r#""number""#, r#"{"$eq":1}"#, "[{}]"];
     for operator in listed {
-        let on_field = operands
-            .iter()
-            .map(|operand| format!(r#"{{"a":{{"{operator}":{operand}}}}}"#));
+        let on_field = operands.iter().map(|operand| format!(r#"{{"a":{{"{operator}":{operand}}}}}"#));
         let at_top = operands.iter().map(|operand| format!(r#"{{"{operator}":{operand}}}"#));
-        assert!(
-            on_field.chain(at_top).any(|text| Filter::parse(&value(&text)).is_ok()),
-            "{operator}"
-        );
+        assert!(on_field.chain(at_top).any(|text| Filter::parse(&value(&text)).is_ok()), "{operator}");
     }
 }
 
@@ -525,23 +341,14 @@ fn bounds() {
         let error = Filter::parse(&value(&nested(operator, FILTER_DEPTH_MAX + 1))).unwrap_err();
         assert_eq!(error.code(), "filter_too_deep");
     }
-    let field_not = |depth: usize| {
-        format!(
-            r#"{{"a":{}{{"$eq":1}}{}}}"#,
-            r#"{"$not":"#.repeat(depth),
-            "}".repeat(depth)
-        )
-    };
+    let field_not =
+        |depth: usize| format!(r#"{{"a":{}{{"$eq":1}}{}}}"#, r#"{"$not":"#.repeat(depth), "}".repeat(depth));
     filter(&field_not(FILTER_DEPTH_MAX));
     assert!(Filter::parse(&value(&field_not(FILTER_DEPTH_MAX + 1))).is_err());
 
     let or = |count: usize| format!(r#"{{"$or":[{}]}}"#, vec![r#"{"a":1}"#; count].join(","));
     filter(&or(FILTER_NODES_MAX - 1));
-    refused(
-        &or(FILTER_NODES_MAX),
-        "filter_too_large",
-        &format!("/$or/{}/a", FILTER_NODES_MAX - 1),
-    );
+    refused(&or(FILTER_NODES_MAX), "filter_too_large", &format!("/$or/{}/a", FILTER_NODES_MAX - 1));
     let empties = format!(r#"{{"$or":[{}]}}"#, vec!["{}"; FILTER_NODES_MAX].join(","));
     assert_eq!(Filter::parse(&value(&empties)).unwrap_err().code(), "filter_too_large");
 
@@ -567,10 +374,7 @@ fn the_deepest_filter_prints_within_the_depth_of_json() {
 #[test]
 fn prints_every_operator_spelled_out() {
     for (text, printed) in [
-        (
-            r#"{"a":1,"b.c":{"$lt":2,"$gt":1}}"#,
-            r#"{"a":{"$eq":1},"b.c":{"$lt":2,"$gt":1}}"#,
-        ),
+        (r#"{"a":1,"b.c":{"$lt":2,"$gt":1}}"#, r#"{"a":{"$eq":1},"b.c":{"$lt":2,"$gt":1}}"#),
         (r#"{"a":{"$type":["string"]}}"#, r#"{"a":{"$type":"string"}}"#),
         ("{}", "{}"),
     ] {
@@ -625,9 +429,7 @@ fn any_filter() -> impl Strategy<Value = Filter> {
     let field = (path(), tests(test())).prop_map(|(path, tests)| Condition::Field { path, tests });
     let filter = vec(field, 0..3).prop_map(distinct);
     filter.prop_recursive(3, 12, 3, |inner| {
-        let element = inner
-            .clone()
-            .prop_filter("not empty", |filter| !filter.conditions.is_empty());
+        let element = inner.clone().prop_filter("not empty", |filter| !filter.conditions.is_empty());
         let condition = prop_oneof![
             vec(inner.clone(), 1..3).prop_map(Condition::And),
             vec(inner.clone(), 1..3).prop_map(Condition::Or),

@@ -80,13 +80,7 @@ impl Error {
         let before = &bytes[..offset.min(bytes.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-        Self {
-            kind,
-            offset,
-            line,
-            column,
-            message: message.into(),
-        }
+        Self { kind, offset, line, column, message: message.into() }
     }
 
     /// The stable word for this error.
@@ -104,23 +98,15 @@ impl Error {
 /// # Errors
 /// See [`ErrorKind`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
-    let mut parser = Parser {
-        bytes,
-        jiter: Jiter::new(bytes),
-        depth_max: limits.depth_max.min(DEPTH_CEILING),
-        open: Vec::new(),
-    };
+    let mut parser =
+        Parser { bytes, jiter: Jiter::new(bytes), depth_max: limits.depth_max.min(DEPTH_CEILING), open: Vec::new() };
     parser.run()
 }
 
 /// An array or object whose end has not been seen.
 enum Open {
     Array(Vec<Value>),
-    Object {
-        entries: Vec<(String, Value)>,
-        key: String,
-        seen: BTreeSet<String>,
-    },
+    Object { entries: Vec<(String, Value)>, key: String, seen: BTreeSet<String> },
 }
 
 /// What follows once a value is complete.
@@ -195,11 +181,7 @@ impl Parser<'_> {
             Err(error) => Err(self.error(error)),
             Ok(None) => Ok(Next::Closed(Value::empty_object())),
             Ok(Some(key)) => {
-                self.open.push(Open::Object {
-                    entries: Vec::new(),
-                    key,
-                    seen: BTreeSet::new(),
-                });
+                self.open.push(Open::Object { entries: Vec::new(), key, seen: BTreeSet::new() });
                 self.peek_value()
             }
         }
@@ -218,11 +200,7 @@ impl Parser<'_> {
                     }
                 }
             }
-            Open::Object {
-                mut entries,
-                key,
-                mut seen,
-            } => {
+            Open::Object { mut entries, key, mut seen } => {
                 entries.push((key, value));
                 let before = self.jiter.current_index();
                 match self.jiter.next_key().map(|key| key.map(str::to_owned)) {
@@ -249,12 +227,7 @@ impl Parser<'_> {
             return Ok(());
         }
         let message = format!("arrays and objects lie more than {} deep", self.depth_max);
-        Err(Error::new(
-            ErrorKind::NestingTooDeep,
-            self.bytes,
-            self.jiter.current_index(),
-            message,
-        ))
+        Err(Error::new(ErrorKind::NestingTooDeep, self.bytes, self.jiter.current_index(), message))
     }
 
     fn number(&mut self, peek: Peek) -> Result<Value, Error> {
@@ -274,12 +247,7 @@ impl Parser<'_> {
     fn duplicate(&self, from: usize, key: &str) -> Error {
         let blanks = self.bytes[from..].iter().take_while(|byte| **byte != b'"').count();
         let shown: String = key.chars().take(64).collect();
-        Error::new(
-            ErrorKind::DuplicateKey,
-            self.bytes,
-            from + blanks,
-            format!("the key {shown:?} comes twice"),
-        )
+        Error::new(ErrorKind::DuplicateKey, self.bytes, from + blanks, format!("the key {shown:?} comes twice"))
     }
 
     fn error(&self, error: JiterError) -> Error {
@@ -289,23 +257,13 @@ impl Parser<'_> {
         if let Err(utf8) = std::str::from_utf8(self.bytes)
             && (is_text || utf8.valid_up_to() <= error.index)
         {
-            return Error::new(
-                ErrorKind::InvalidUtf8,
-                self.bytes,
-                utf8.valid_up_to(),
-                "bytes that are not UTF-8",
-            );
+            return Error::new(ErrorKind::InvalidUtf8, self.bytes, utf8.valid_up_to(), "bytes that are not UTF-8");
         }
         let kind = match &error.error_type {
             JiterErrorType::JsonError(JsonErrorType::NumberOutOfRange) => ErrorKind::NumberOutOfRange,
             _ => ErrorKind::InvalidJson,
         };
-        Error::new(
-            kind,
-            self.bytes,
-            error.index.min(self.bytes.len()),
-            error.error_type.to_string(),
-        )
+        Error::new(kind, self.bytes, error.index.min(self.bytes.len()), error.error_type.to_string())
     }
 }
 

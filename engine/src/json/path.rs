@@ -73,10 +73,7 @@ impl Segment {
         let is_canonical = name == "0" || !name.starts_with('0');
         let is_position = is_canonical && name.bytes().all(|byte| byte.is_ascii_digit());
         let index = if is_position { name.parse().ok() } else { None };
-        Ok(Self {
-            name: name.to_owned(),
-            index,
-        })
+        Ok(Self { name: name.to_owned(), index })
     }
 
     /// The key it names in an object.
@@ -150,9 +147,7 @@ fn walk<'v>(segments: &[Segment], value: &'v Value, test: &mut dyn FnMut(&'v Val
         Value::Object(_) => value.get(&first.name).is_some_and(|value| walk(rest, value, test)),
         Value::Array(items) => match first.index {
             Some(index) => items.get(index).is_some_and(|item| walk(rest, item, test)),
-            None => items
-                .iter()
-                .any(|item| matches!(item, Value::Object(_)) && walk(segments, item, test)),
+            None => items.iter().any(|item| matches!(item, Value::Object(_)) && walk(segments, item, test)),
         },
         _ => false,
     }

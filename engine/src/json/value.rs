@@ -49,14 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in sorting order.
-    pub const ALL: [Kind; 6] = [
-        Kind::Null,
-        Kind::Boolean,
-        Kind::Number,
-        Kind::String,
-        Kind::Array,
-        Kind::Object,
-    ];
+    pub const ALL: [Kind; 6] = [Kind::Null, Kind::Boolean, Kind::Number, Kind::String, Kind::Array, Kind::Object];
 
     /// The name that users read and write.
     pub const fn name(self) -> &'static str {
@@ -125,10 +118,7 @@ impl Value {
 
     /// The value under `key`, if this is an object that has it.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.as_object()?
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value)
+        self.as_object()?.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     /// How deep arrays and objects lie within each other; 0 for a scalar, 1 for `[]`.
@@ -212,20 +202,13 @@ fn compare_int_float(int: i128, float: f64) -> Ordering {
 }
 
 fn compare_arrays(a: &[Value], b: &[Value]) -> Ordering {
-    let unequal = a
-        .iter()
-        .zip(b)
-        .map(|(a, b)| a.compare(b))
-        .find(|ordering| ordering.is_ne());
+    let unequal = a.iter().zip(b).map(|(a, b)| a.compare(b)).find(|ordering| ordering.is_ne());
     unequal.unwrap_or_else(|| a.len().cmp(&b.len()))
 }
 
 fn compare_objects(a: &[(String, Value)], b: &[(String, Value)]) -> Ordering {
     let (a, b) = (sorted_pairs(a), sorted_pairs(b));
-    let pairs = a
-        .iter()
-        .zip(&b)
-        .map(|(a, b)| a.0.cmp(&b.0).then_with(|| a.1.compare(&b.1)));
+    let pairs = a.iter().zip(&b).map(|(a, b)| a.0.cmp(&b.0).then_with(|| a.1.compare(&b.1)));
     let unequal = { pairs }.find(|ordering| ordering.is_ne());
     unequal.unwrap_or_else(|| a.len().cmp(&b.len()))
 }

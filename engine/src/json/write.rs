@@ -20,10 +20,7 @@ impl Value {
                 append(out, format_args!("{int}"));
             }
             Value::Float(float) => {
-                assert!(
-                    float.is_finite(),
-                    "JSON has no word for {float}; whoever computes a float checks it"
-                );
+                assert!(float.is_finite(), "JSON has no word for {float}; whoever computes a float checks it");
                 append(out, format_args!("{float:?}"));
             }
             Value::String(text) => write_string(text, out),

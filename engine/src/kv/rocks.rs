@@ -7,9 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
-    DBRawIteratorWithThreadMode, FlushOptions, Options, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteOptions,
-    checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIteratorWithThreadMode, FlushOptions,
+    Options, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteOptions, checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 

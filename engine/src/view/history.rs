@@ -32,7 +32,9 @@ impl View {
         let (from, to) = (keys::history(collection.id, id, revision), keys::history_end(collection.id, id));
         let mut scan = self.snapshot.scan(HISTORY, &from, &to, false);
         Ok(match scan.next()? {
-            Some((_, value)) if Past::decode_to(value)? > revision => Some(Past::decode(value.to_vec())?.document.into()),
+            Some((_, value)) if Past::decode_to(value)? > revision => {
+                Some(Past::decode(value.to_vec())?.document.into())
+            }
             _ => None,
         })
     }
@@ -69,8 +71,10 @@ impl View {
     ) -> DocumentsAt<'a> {
         let id = collection.id;
         // The smallest key behind an id is the id with a zero byte: ids have no control characters.
-        let doc_from = after.map_or_else(|| keys::collection_prefix(id), |after| [&*keys::doc(id, after.as_bytes()), &[0]].concat());
-        let history_from = after.map_or_else(|| keys::collection_prefix(id), |after| keys::history_end(id, after.as_bytes()));
+        let doc_from = after
+            .map_or_else(|| keys::collection_prefix(id), |after| [&*keys::doc(id, after.as_bytes()), &[0]].concat());
+        let history_from =
+            after.map_or_else(|| keys::collection_prefix(id), |after| keys::history_end(id, after.as_bytes()));
         let end = keys::collection_end(id);
         let latest = self.snapshot.scan(DOC, &doc_from, &end, false);
         // At the view's own revision every document is its latest version: history has nothing to add.

@@ -202,7 +202,8 @@ impl Run<'_> {
                 bytes -= heap.pop().map_or(0, |ranked| ranked.row.body.len());
             }
             if bytes > 4 * self.view.limits.page_bytes_max {
-                let problem = "sorting needs more memory than a query may take: ask for fewer items, or a narrower filter";
+                let problem =
+                    "sorting needs more memory than a query may take: ask for fewer items, or a narrower filter";
                 return Err(ReadError::TooExpensive(problem.into()));
             }
             Ok(true)

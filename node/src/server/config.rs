@@ -214,7 +214,7 @@ mod tests {
         let config = check(&ONE, toml, Some("from-the-environment-0123")).unwrap();
         assert_eq!(config.service_key.unwrap().expose(), "from-the-environment-0123");
         assert!(check(&ONE, "", Some(" ")).unwrap().service_key.is_none(), "an empty one is none");
-        refused(&[], "service_key = 'short'", &["service key", "16"]);
+        refused(&[], "service_key = 'with space'", &["service key", "no spaces"]);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, "from-a-file-0123456789\n").unwrap();

@@ -44,7 +44,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(|bytes| rand::rng().fill_bytes(bytes)),
         connector: Arc::new(TcpConnector),
-        spawner: Arc::new(Threads),
+        spawner: Arc::new(Threads::default()),
         registry: registry.clone(),
         limits: limits.clone(),
         fence: fence.clone(),

@@ -11,8 +11,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Event;
+use super::log_tail;
 use super::plan::{self, Plan};
-use super::{log_tail, os};
+use crate::os;
 use crate::secret::Secret;
 
 /// How long to wait before a node is started again; it doubles from death to death.

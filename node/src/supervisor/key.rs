@@ -18,9 +18,11 @@ impl Key {
     /// The key to start with.
     pub(super) fn find(initialised: bool, given: Option<String>) -> Result<Self, Advice> {
         match given.map(|key| Secret::new(&key)).filter(|key| !key.expose().is_empty()) {
-            Some(key) if !secret::is_header_safe(key.expose()) => Err(Advice::usage("AERODB_SERVICE_KEY cannot be sent")
-                .why("a key has printable ASCII characters and no spaces")
-                .remedy("unset it and one is generated and shown")),
+            Some(key) if !secret::is_header_safe(key.expose()) => {
+                Err(Advice::usage("AERODB_SERVICE_KEY cannot be sent")
+                    .why("a key has printable ASCII characters and no spaces")
+                    .remedy("unset it and one is generated and shown"))
+            }
             Some(key) => Ok(Self::Given(key)),
             None if initialised => Ok(Self::Kept),
             None => Ok(Self::Generated(generate())),
@@ -51,7 +53,7 @@ mod tests {
         assert!(matches!(Key::find(true, None).unwrap(), Key::Kept));
         assert!(matches!(Key::find(true, Some("0123456789abcdef".into())).unwrap(), Key::Given(_)));
         assert!(matches!(Key::find(false, Some("".into())).unwrap(), Key::Generated(_)));
-        assert!(Key::find(false, Some("short".into())).is_err());
+        assert!(Key::find(false, Some("with space".into())).is_err());
         let (a, b) = (generate(), generate());
         assert!(a.expose().starts_with("aero_sk_") && a.expose().len() == 8 + 64 && a != b);
     }

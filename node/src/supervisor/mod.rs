@@ -10,7 +10,6 @@ mod keeper;
 mod key;
 mod lock;
 mod log_tail;
-mod os;
 mod plan;
 mod ports;
 mod ready;
@@ -25,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::exit::Advice;
 use crate::output::Output;
-use crate::units;
+use crate::{os, units};
 use events::{Event, Fate};
 use keeper::Stop;
 use key::Key;

@@ -3,9 +3,8 @@
 use prometheus::{Histogram, HistogramOpts, IntGauge, Registry};
 
 /// From 50 µs, a fast disk's fsync, to 1 s, when the node is about to lose its leadership.
-const FSYNC_SECONDS: &[f64] = &[
-    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
-];
+const FSYNC_SECONDS: &[f64] =
+    &[0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 
 /// The log store's metrics; clones share them.
 #[derive(Clone, Debug)]
@@ -55,16 +54,10 @@ impl LogMetrics {
                 bytes,
             )?,
             queue_depth: gauge("aerodb_log_queue_depth", "Jobs that wait for the Raft log's writer.")?,
-            queue_bytes: gauge(
-                "aerodb_log_queue_bytes",
-                "Bytes of entries that wait for the Raft log's writer.",
-            )?,
+            queue_bytes: gauge("aerodb_log_queue_bytes", "Bytes of entries that wait for the Raft log's writer.")?,
             log_bytes: gauge("aerodb_log_bytes", "Bytes of entries that the Raft log holds.")?,
             log_entries: gauge("aerodb_log_entries", "Entries that the Raft log holds.")?,
-            ring_bytes: gauge(
-                "aerodb_log_ring_bytes",
-                "Bytes of recent Raft log entries held in memory.",
-            )?,
+            ring_bytes: gauge("aerodb_log_ring_bytes", "Bytes of recent Raft log entries held in memory.")?,
         })
     }
 }

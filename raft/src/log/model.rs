@@ -19,8 +19,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::LogOptions;
-use super::testing::{Probe, Rig, entry, id, open_log, open_store};
-use crate::spawn::Threads;
+use super::testing::{Probe, Rig, Writers, entry, id, open_log, open_store};
 use crate::types::{Entry, LogId, Vote};
 
 const SEEDS: Range<u64> = 0..16;
@@ -45,27 +44,15 @@ impl Model {
 
     /// The index that a truncation may go back to.
     fn floor(&self) -> u64 {
-        [self.purged, self.committed]
-            .into_iter()
-            .flatten()
-            .map(|id| id.index() + 1)
-            .max()
-            .unwrap_or(0)
+        [self.purged, self.committed].into_iter().flatten().map(|id| id.index() + 1).max().unwrap_or(0)
     }
 
     fn in_range(&self, range: Range<u64>) -> Vec<Entry> {
-        self.entries
-            .iter()
-            .filter(|entry| range.contains(&entry.log_id.index()))
-            .cloned()
-            .collect()
+        self.entries.iter().filter(|entry| range.contains(&entry.log_id.index())).cloned().collect()
     }
 
     fn id_at(&self, index: u64) -> Option<LogId> {
-        self.entries
-            .iter()
-            .map(|entry| entry.log_id)
-            .find(|id| id.index() == index)
+        self.entries.iter().map(|entry| entry.log_id).find(|id| id.index() == index)
     }
 }
 
@@ -158,9 +145,7 @@ impl World {
             return;
         }
         let keep = self.rng.random_range(floor..next);
-        let after = keep
-            .checked_sub(1)
-            .and_then(|index| self.model.id_at(index).or(self.model.purged));
+        let after = keep.checked_sub(1).and_then(|index| self.model.id_at(index).or(self.model.purged));
         self.model.entries.retain(|entry| entry.log_id.index() < keep);
         self.term += 1;
         let mut log = self.rig.log.clone();
@@ -178,8 +163,7 @@ impl World {
             Some(id(self.term, self.model.next() + self.rng.random_range(0..4)))
         } else {
             let held = self.model.in_range(0..self.model.floor());
-            held.get(self.rng.random_range(0..held.len().max(1)))
-                .map(|entry| entry.log_id)
+            held.get(self.rng.random_range(0..held.len().max(1))).map(|entry| entry.log_id)
         };
         let Some(upto) = upto else { return };
         self.model.entries.retain(|entry| entry.log_id.index() > upto.index());
@@ -247,14 +231,7 @@ impl World {
     /// The process ends in good order and starts again.
     async fn restart(&mut self) {
         self.settle().await;
-        let written: Vec<WriteBatch> = self
-            .rig
-            .probe
-            .written
-            .lock()
-            .drain(..)
-            .map(|(batch, _)| batch)
-            .collect();
+        let written: Vec<WriteBatch> = self.rig.probe.written.lock().drain(..).map(|(batch, _)| batch).collect();
         self.survived.extend(written);
         let fresh = Rig::new();
         let old = std::mem::replace(&mut self.rig, fresh);
@@ -266,13 +243,9 @@ impl World {
         self.cuts += 1;
         self.poll();
         let written = self.rig.probe.written.lock().clone();
-        let synced = written
-            .iter()
-            .rposition(|(_, synced)| *synced)
-            .map_or(0, |last| last + 1);
+        let synced = written.iter().rposition(|(_, synced)| *synced).map_or(0, |last| last + 1);
         let kept = self.rng.random_range(synced..=written.len());
-        self.survived
-            .extend(written.into_iter().take(kept).map(|(batch, _)| batch));
+        self.survived.extend(written.into_iter().take(kept).map(|(batch, _)| batch));
         self.rig.probe.release();
         self.pending.clear();
 
@@ -283,16 +256,10 @@ impl World {
         }
         let (old, probe) = (&self.rig, Probe::new(store));
         let (fatal, durable) = (old.fatal.clone(), old.durable.clone());
-        let log = open_log(probe.clone(), Arc::new(Threads), &old.options, &fatal, &durable).unwrap();
+        let writers = Writers::default();
+        let log = open_log(probe.clone(), Arc::new(writers.0.clone()), &old.options, &fatal, &durable).unwrap();
         let options = old.options.clone();
-        self.rig = Rig {
-            log,
-            probe,
-            fatal,
-            durable,
-            options,
-            dir,
-        };
+        self.rig = Rig { log, probe, fatal, durable, options, dir, writers };
         self.find_oneself().await;
     }
 
@@ -305,13 +272,8 @@ impl World {
         let committed = self.rig.log.read_committed().await.unwrap();
         let fits = |model: &&Model| model.entries == entries && model.vote == vote && model.purged == purged;
         let found = self.past[self.durable..].iter().find(fits);
-        let mut model = found
-            .expect("what was acknowledged is there, and nothing that never was")
-            .clone();
-        assert!(
-            committed <= self.past.last().and_then(|model| model.committed),
-            "{committed:?} was not committed"
-        );
+        let mut model = found.expect("what was acknowledged is there, and nothing that never was").clone();
+        assert!(committed <= self.past.last().and_then(|model| model.committed), "{committed:?} was not committed");
         model.committed = committed;
         self.model = model;
         self.past = vec![self.model.clone()];
@@ -323,10 +285,7 @@ impl World {
         self.poll();
         let model = &self.model;
         let mut log = self.rig.log.clone();
-        let state = LogState {
-            last_purged_log_id: model.purged,
-            last_log_id: model.last(),
-        };
+        let state = LogState { last_purged_log_id: model.purged, last_log_id: model.last() };
         assert_eq!(log.get_log_state().await.unwrap(), state, "{when}");
         assert_eq!(log.read_committed().await.unwrap(), model.committed, "{when}");
         let mut reader = log.reader();

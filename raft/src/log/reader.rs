@@ -30,13 +30,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let Range { start: from, end: to } = indexes(&range);
-        let request = Request {
-            from,
-            to,
-            skip_purged: true,
-            bytes_max: u64::MAX,
-            entries_max: usize::MAX,
-        };
+        let request = Request { from, to, skip_purged: true, bytes_max: u64::MAX, entries_max: usize::MAX };
         Ok(self.shared.read(request).await?)
     }
 
@@ -50,13 +44,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
     /// sends a heartbeat instead, and then finds that a snapshot is due.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         let bytes_max = self.shared.options.replication_read_bytes_max;
-        let request = Request {
-            from: start,
-            to: end,
-            skip_purged: false,
-            bytes_max,
-            entries_max: usize::MAX,
-        };
+        let request = Request { from: start, to: end, skip_purged: false, bytes_max, entries_max: usize::MAX };
         Ok(self.shared.read(request).await?)
     }
 
@@ -68,13 +56,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
         let Range { start, end } = indexes(&range);
         // What is appended from now on is not part of it.
         let to = end.min(self.shared.state.lock().next_index());
-        let steps = Steps {
-            shared: self.shared.clone(),
-            next: start,
-            to,
-            begun: false,
-            step: Vec::new().into_iter(),
-        };
+        let steps = Steps { shared: self.shared.clone(), next: start, to, begun: false, step: Vec::new().into_iter() };
         stream::try_unfold(steps, |mut steps| async move {
             let entry = steps.next().await.map_err(io::Error::from)?;
             Ok(entry.map(|entry| (entry, steps)))
@@ -110,10 +92,7 @@ impl Steps {
         match step.last() {
             Some(last) => self.next = last.log_id.index() + 1,
             None if self.begun && self.next < self.to => {
-                return Err(Error::Damaged(format!(
-                    "entry {} vanished while it was to be read",
-                    self.next
-                )));
+                return Err(Error::Damaged(format!("entry {} vanished while it was to be read", self.next)));
             }
             None => return Ok(None),
         }

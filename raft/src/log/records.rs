@@ -87,15 +87,9 @@ pub(super) fn decode_entry(key: &[u8], value: Vec<u8>) -> Result<Stored, Error> 
     position.copy_from_slice(&rest.split_to(POSITION_BYTES));
     let entry = convert::decode_entry(rest)?;
     if entry.log_id.index() != index {
-        return Err(Error::Damaged(format!(
-            "entry {} lies in the place of entry {index}",
-            entry.log_id
-        )));
+        return Err(Error::Damaged(format!("entry {} lies in the place of entry {index}", entry.log_id)));
     }
-    Ok(Stored {
-        entry,
-        position: u64::from_le_bytes(position),
-    })
+    Ok(Stored { entry, position: u64::from_le_bytes(position) })
 }
 
 pub(super) fn encode_vote(vote: &Vote) -> Bytes {
@@ -117,9 +111,7 @@ pub(super) fn read_log_id(store: &dyn Store, key: &[u8]) -> Result<Option<LogId>
 /// The stored entry with `index`, which must be there.
 pub(super) fn read_entry(store: &dyn Store, index: u64) -> Result<Stored, Error> {
     let key = entry_key(index);
-    let value = store
-        .get(ENTRY, &key)?
-        .ok_or_else(|| Error::Damaged(format!("entry {index} is missing")))?;
+    let value = store.get(ENTRY, &key)?.ok_or_else(|| Error::Damaged(format!("entry {index} is missing")))?;
     decode_entry(&key, value)
 }
 
@@ -166,9 +158,7 @@ pub(super) fn read_range(
 }
 
 fn key_index(key: &[u8]) -> Result<u64, Error> {
-    let bytes = key
-        .try_into()
-        .map_err(|_| Error::Damaged(format!("{key:?} is not the key of an entry")))?;
+    let bytes = key.try_into().map_err(|_| Error::Damaged(format!("{key:?} is not the key of an entry")))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
@@ -184,9 +174,7 @@ fn read_message<M: Message + Default>(store: &dyn Store, key: &[u8]) -> Result<O
     };
     let what = || format!("the record `{}`", String::from_utf8_lossy(key));
     let body = open(value, what)?;
-    M::decode(body)
-        .map(Some)
-        .map_err(|e| Error::Damaged(format!("{} cannot be read: {e}", what())))
+    M::decode(body).map(Some).map_err(|e| Error::Damaged(format!("{} cannot be read: {e}", what())))
 }
 
 /// Fills in the CRC of a record whose first bytes are left for it.

@@ -24,28 +24,15 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self {
-            slots: VecDeque::new(),
-            bytes: 0,
-            bytes_max,
-        }
+        Self { slots: VecDeque::new(), bytes: 0, bytes_max }
     }
 
     /// Adds the log's next entry and gives its position, when the log had `end` bytes before it.
     pub(super) fn push(&mut self, entry: Entry, end: u64, job: u64) -> u64 {
         let bytes = weight(&entry);
         let position = end + bytes;
-        debug_assert!(
-            self.slots
-                .back()
-                .is_none_or(|last| last.entry.log_id.index() + 1 == entry.log_id.index())
-        );
-        self.slots.push_back(Slot {
-            entry,
-            position,
-            job,
-            bytes,
-        });
+        debug_assert!(self.slots.back().is_none_or(|last| last.entry.log_id.index() + 1 == entry.log_id.index()));
+        self.slots.push_back(Slot { entry, position, job, bytes });
         self.bytes += bytes;
         position
     }
@@ -66,11 +53,7 @@ impl Ring {
             return;
         };
         let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.slots.len());
-        let mut bytes = if into.is_empty() {
-            0
-        } else {
-            into.iter().map(weight).sum()
-        };
+        let mut bytes = if into.is_empty() { 0 } else { into.iter().map(weight).sum() };
         for slot in self.slots.range(offset..) {
             bytes += slot.bytes;
             let full = into.len() >= entries_max || (!into.is_empty() && bytes > bytes_max);

@@ -54,12 +54,7 @@ impl Shared {
 
     /// Reads entries without a hole, all of one history, from memory where possible.
     pub(super) async fn read(self: &Arc<Self>, request: Request) -> Result<Vec<Entry>, Error> {
-        let Request {
-            to,
-            bytes_max,
-            entries_max,
-            ..
-        } = request;
+        let Request { to, bytes_max, entries_max, .. } = request;
         let (mut found, mut next, mut truncations): (Vec<Entry>, u64, u64) = (Vec::new(), request.from, 0);
         loop {
             let plan = {
@@ -114,14 +109,10 @@ impl Shared {
                 state.truncations()
             };
             let shared = self.clone();
-            let read = run_blocking(self.spawner.as_ref(), move || {
-                records::read_entry(shared.store.as_ref(), index)
-            });
+            let read = run_blocking(self.spawner.as_ref(), move || records::read_entry(shared.store.as_ref(), index));
             let result = read.await;
             if self.state.lock().read_holds(index, truncations) {
-                return result
-                    .map(|stored| Some(stored.place()))
-                    .map_err(|error| self.fail(error));
+                return result.map(|stored| Some(stored.place())).map_err(|error| self.fail(error));
             }
         }
     }
@@ -129,10 +120,6 @@ impl Shared {
 
 impl Stored {
     fn place(&self) -> Place {
-        Place {
-            log_id: self.entry.log_id,
-            begins_at: self.begins_at(),
-            ends_at: self.position,
-        }
+        Place { log_id: self.entry.log_id, begins_at: self.begins_at(), ends_at: self.position }
     }
 }

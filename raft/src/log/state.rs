@@ -78,16 +78,10 @@ impl State {
         if let Some((first, last)) = found.ends {
             let (first_id, last_id) = (first.entry.log_id, last.entry.log_id);
             if after_purged.is_some_and(|index| index != first_id.index()) {
-                return damaged(format!(
-                    "it is purged up to {:?} and begins with {first_id}",
-                    found.purged
-                ));
+                return damaged(format!("it is purged up to {:?} and begins with {first_id}", found.purged));
             }
             if Some(first_id) <= found.purged || last_id < first_id {
-                return damaged(format!(
-                    "purged, first and last are {:?}, {first_id}, {last_id}",
-                    found.purged
-                ));
+                return damaged(format!("purged, first and last are {:?}, {first_id}, {last_id}", found.purged));
             }
             if last.position < first.position {
                 return damaged(format!("position {} lies behind {}", last.position, first.position));
@@ -98,10 +92,7 @@ impl State {
             state.end_bytes = last.position;
         }
         if found.committed.is_some_and(|id| id.index() >= state.next_index()) {
-            return damaged(format!(
-                "committed is {:?} and the last entry {:?}",
-                found.committed, state.last
-            ));
+            return damaged(format!("committed is {:?} and the last entry {:?}", found.committed, state.last));
         }
         Ok(state)
     }
@@ -127,11 +118,7 @@ impl State {
         }
         self.last = last;
         self.ring.evict(self.jobs_done);
-        Ok(Work::Append {
-            entries,
-            begins_at,
-            ends_at: self.end_bytes,
-        })
+        Ok(Work::Append { entries, begins_at, ends_at: self.end_bytes })
     }
 
     /// Checks that `vote` may follow the one that is held: a vote is never taken back.
@@ -150,14 +137,8 @@ impl State {
         if from >= to {
             return Ok(None);
         }
-        if let Some(kept) = [self.purged, self.committed]
-            .into_iter()
-            .flatten()
-            .find(|id| from <= id.index())
-        {
-            return Err(Error::Misuse(format!(
-                "truncating behind {last:?}, though {kept} is committed"
-            )));
+        if let Some(kept) = [self.purged, self.committed].into_iter().flatten().find(|id| from <= id.index()) {
+            return Err(Error::Misuse(format!("truncating behind {last:?}, though {kept} is committed")));
         }
         if from <= self.first {
             self.last = self.purged;
@@ -165,9 +146,7 @@ impl State {
             self.end_bytes = self.start_bytes;
         } else {
             let Some(place) = place.filter(|place| Some(place.log_id) == last) else {
-                return Err(Error::Misuse(format!(
-                    "truncating behind {last:?}, which is not in the log"
-                )));
+                return Err(Error::Misuse(format!("truncating behind {last:?}, which is not in the log")));
             };
             self.last = last;
             self.end_bytes = place.ends_at;
@@ -202,10 +181,7 @@ impl State {
     /// Notes what is committed, which the log must hold.
     pub(super) fn set_committed(&mut self, committed: Option<LogId>) -> Result<(), Error> {
         if committed.is_some_and(|id| id.index() >= self.next_index()) {
-            return Err(Error::Misuse(format!(
-                "{committed:?} cannot be committed: the last entry is {:?}",
-                self.last
-            )));
+            return Err(Error::Misuse(format!("{committed:?} cannot be committed: the last entry is {:?}", self.last)));
         }
         self.committed = committed;
         Ok(())
@@ -239,9 +215,7 @@ impl State {
                 self.ring.read(from, to, bytes_max, entries_max, into);
                 Plan::Copied
             }
-            ring_first => Plan::Disk {
-                to: ring_first.unwrap_or(to).min(to),
-            },
+            ring_first => Plan::Disk { to: ring_first.unwrap_or(to).min(to) },
         }
     }
 
@@ -258,16 +232,9 @@ impl State {
     /// The place of the entry with `index`, if it is in memory.
     pub(super) fn place(&self, index: u64) -> Option<Place> {
         let slot = self.ring.get(index)?;
-        let before = index
-            .checked_sub(1)
-            .and_then(|index| self.ring.get(index))
-            .map(|slot| slot.position);
+        let before = index.checked_sub(1).and_then(|index| self.ring.get(index)).map(|slot| slot.position);
         let begins_at = before.unwrap_or(slot.position - super::records::weight(&slot.entry));
-        Some(Place {
-            log_id: slot.entry.log_id,
-            begins_at,
-            ends_at: slot.position,
-        })
+        Some(Place { log_id: slot.entry.log_id, begins_at, ends_at: slot.position })
     }
 
     /// Remembers the first error. True when it is the first.

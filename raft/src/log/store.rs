@@ -38,17 +38,9 @@ impl LogStore {
         let state = State::restore(find(store.as_ref())?, options.ring_bytes_max)?;
         hooks.metrics.log_bytes.set(state.bytes() as i64);
         hooks.metrics.log_entries.set(state.entries() as i64);
-        let shared = Arc::new(Shared {
-            store,
-            spawner,
-            options,
-            hooks,
-            state: Mutex::new(state),
-        });
+        let shared = Arc::new(Shared { store, spawner, options, hooks, state: Mutex::new(state) });
         let (queue, jobs) = Queue::new();
-        shared
-            .spawner
-            .dedicated("aerodb-log", Box::pin(writer::run(shared.clone(), jobs)));
+        shared.spawner.dedicated("aerodb-log", Box::pin(writer::run(shared.clone(), jobs)));
         Ok(Self { shared, queue })
     }
 
@@ -82,9 +74,7 @@ impl LogStore {
         }
         let (begin, end) = (self.shared.place(first).await?, self.shared.place(next - 1).await?);
         // Either is gone only if the log was purged or truncated meanwhile.
-        Ok(begin
-            .zip(end)
-            .map_or(0, |(begin, end)| end.ends_at.saturating_sub(begin.begins_at)))
+        Ok(begin.zip(end).map_or(0, |(begin, end)| end.ends_at.saturating_sub(begin.begins_at)))
     }
 
     /// Returns once everything asked for so far, also what is committed, would be found after a power cut.
@@ -126,9 +116,7 @@ impl LogStore {
     async fn wait_for(&self, change: impl FnOnce(&mut State) -> Result<Option<Work>, Error>) -> Result<(), Error> {
         let (tx, rx) = oneshot::channel();
         self.change(Done::Waiter(tx), change)?;
-        rx.await
-            .unwrap_or(Err(Error::WriterGone))
-            .map_err(|error| self.shared.fail(error))
+        rx.await.unwrap_or(Err(Error::WriterGone)).map_err(|error| self.shared.fail(error))
     }
 }
 
@@ -153,10 +141,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let state = self.shared.state.lock();
         state.check()?;
-        Ok(LogState {
-            last_purged_log_id: state.purged(),
-            last_log_id: state.last(),
-        })
+        Ok(LogState { last_purged_log_id: state.purged(), last_log_id: state.last() })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
@@ -170,11 +155,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        let note = |state: &mut State| {
-            state
-                .set_committed(committed)
-                .map(|()| Some(Work::Committed(committed)))
-        };
+        let note = |state: &mut State| state.set_committed(committed).map(|()| Some(Work::Committed(committed)));
         Ok(self.change(Done::Nobody, note)?)
     }
 
@@ -198,9 +179,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             Some(id) => self.shared.place(id.index()).await?,
             None => None,
         };
-        Ok(self
-            .wait_for(|state| state.truncate_after(last_log_id, place.as_ref()))
-            .await?)
+        Ok(self.wait_for(|state| state.truncate_after(last_log_id, place.as_ref())).await?)
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

@@ -16,9 +16,8 @@ use openraft::{OptionalSend, StorageError};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::testing::{open_log, open_store};
+use super::testing::{Writers, open_log, open_store};
 use super::{LogOptions, LogStore};
-use crate::spawn::Threads;
 use crate::types::{Applied, CommittedLeaderId, LogId, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Runs the suite with the state machines that `machine` makes, each in a folder of its own.
@@ -30,26 +29,18 @@ where
     SM: RaftStateMachine<TypeConfig>,
     F: Fn(&Path) -> SM + Send + Sync,
 {
-    let fresh = || Builder {
-        options: LogOptions::default(),
-        machine: &machine,
-    };
+    let fresh = || Builder { options: LogOptions::default(), machine: &machine, writers: Writers::default() };
     Suite::test_all(fresh()).await.unwrap();
     // The same with everything read from disk.
-    Suite::test_all(Builder {
-        options: LogOptions {
-            ring_bytes_max: 0,
-            ..LogOptions::default()
-        },
-        ..fresh()
-    })
-    .await
-    .unwrap();
+    Suite::test_all(Builder { options: LogOptions { ring_bytes_max: 0, ..LogOptions::default() }, ..fresh() })
+        .await
+        .unwrap();
 }
 
 struct Builder<'a, F> {
     options: LogOptions,
     machine: &'a F,
+    writers: Writers,
 }
 
 impl<SM, F> StoreBuilder<TypeConfig, LogStore, SM, TempDir> for Builder<'_, F>
@@ -62,7 +53,7 @@ where
         // The suite purges what no state machine ever saw, so the guard against that stands open.
         let durable = Arc::new(AtomicU64::new(u64::MAX));
         let store = open_store(dir.path().join("log"));
-        let log = open_log(store, Arc::new(Threads), &self.options, &Arc::default(), &durable).unwrap();
+        let log = open_log(store, Arc::new(self.writers.0.clone()), &self.options, &Arc::default(), &durable).unwrap();
         let machine = (self.machine)(dir.path());
         Ok((dir, log, machine))
     }
@@ -81,10 +72,7 @@ impl RaftSnapshotBuilder<TypeConfig> for InMemory {
     type SnapshotData = ();
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<CommittedLeaderId, u64, Peer, ()>, Error> {
-        let meta = SnapshotMeta {
-            last_log_id: self.applied,
-            last_membership: self.membership.clone(),
-        };
+        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         *self.snapshot.lock() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: () })
     }

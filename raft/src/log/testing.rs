@@ -27,10 +27,7 @@ pub(super) fn id(term: u64, index: u64) -> LogId {
 pub(super) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     let seed = format!("{term}.{index}.");
     let payload: Vec<u8> = seed.bytes().cycle().take(bytes.max(seed.len())).collect();
-    Entry {
-        log_id: id(term, index),
-        payload: Payload::Normal(Proposal(Bytes::from(payload))),
-    }
+    Entry { log_id: id(term, index), payload: Payload::Normal(Proposal(Bytes::from(payload))) }
 }
 
 /// Entries of `term` with the indexes in `range`.
@@ -149,6 +146,18 @@ pub(super) struct Rig {
     pub(super) durable: Arc<AtomicU64>,
     pub(super) options: LogOptions,
     pub(super) dir: TempDir,
+    pub(super) writers: Writers,
+}
+
+/// The threads that write: waited for at the end, because a process that ends while RocksDB is being closed aborts. The
+/// last field of whatever holds one.
+#[derive(Default)]
+pub(super) struct Writers(pub(super) Threads);
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.0.join();
+    }
 }
 
 impl Rig {
@@ -157,45 +166,25 @@ impl Rig {
     }
 
     pub(super) fn with(options: LogOptions) -> Self {
+        let writers = Writers::default();
         let dir = TempDir::new().unwrap();
         let probe = Probe::new(open_store(dir.path().join("log")));
         let (fatal, durable) = (Arc::default(), Arc::new(AtomicU64::new(u64::MAX)));
-        let log = open_log(probe.clone(), Arc::new(Threads), &options, &fatal, &durable).unwrap();
-        Self {
-            log,
-            probe,
-            fatal,
-            durable,
-            options,
-            dir,
-        }
+        let log = open_log(probe.clone(), Arc::new(writers.0.clone()), &options, &fatal, &durable).unwrap();
+        Self { log, probe, fatal, durable, options, dir, writers }
     }
 
     /// The same log after the process ended and began again.
     pub(super) async fn reopen(self) -> Self {
-        let Self {
-            log,
-            probe,
-            fatal,
-            durable,
-            options,
-            dir,
-        } = self;
+        let Self { log, probe, fatal, durable, options, dir, writers } = self;
         let ended = Arc::downgrade(&probe);
         drop((log, probe));
         while ended.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let probe = Probe::new(open_store(dir.path().join("log")));
-        let log = open_log(probe.clone(), Arc::new(Threads), &options, &fatal, &durable).unwrap();
-        Self {
-            log,
-            probe,
-            fatal,
-            durable,
-            options,
-            dir,
-        }
+        let log = open_log(probe.clone(), Arc::new(writers.0.clone()), &options, &fatal, &durable).unwrap();
+        Self { log, probe, fatal, durable, options, dir, writers }
     }
 
     /// Changes what is stored, behind the log's back.
@@ -255,11 +244,7 @@ pub(super) fn open_log(
 
 /// Opens RocksDB; a store that was closed just now may take a moment to let go of its folder.
 pub(super) fn open_store(dir: PathBuf) -> Arc<dyn Store> {
-    let spec = Spec {
-        families: LOG_FAMILIES,
-        logging: Logging::WriteAhead,
-        write_buffer_bytes: 4 << 20,
-    };
+    let spec = Spec { families: LOG_FAMILIES, logging: Logging::WriteAhead, write_buffer_bytes: 4 << 20 };
     let env = RocksEnv::new(1 << 20);
     for _ in 0..1000 {
         match env.open(&dir, &spec) {

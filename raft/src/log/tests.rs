@@ -21,10 +21,7 @@ use crate::types::{Entry, Vote};
 const A_WHILE: Duration = Duration::from_millis(30);
 
 fn ids(entries: &[Entry]) -> Vec<(u64, u64)> {
-    entries
-        .iter()
-        .map(|entry| (entry.log_id.committed_leader_id().term, entry.log_id.index()))
-        .collect()
+    entries.iter().map(|entry| (entry.log_id.committed_leader_id().term, entry.log_id.index())).collect()
 }
 
 async fn all(rig: &Rig) -> Vec<Entry> {
@@ -32,10 +29,7 @@ async fn all(rig: &Rig) -> Vec<Entry> {
 }
 
 fn small_ring() -> LogOptions {
-    LogOptions {
-        ring_bytes_max: 300,
-        ..LogOptions::default()
-    }
+    LogOptions { ring_bytes_max: 300, ..LogOptions::default() }
 }
 
 /// Contract 1.
@@ -55,14 +49,9 @@ async fn contract_1_votes_and_entries_are_one_ordered_stream() {
     second.done().await.unwrap();
 
     let written = rig.probe.written.lock();
-    let keys: Vec<Vec<Vec<u8>>> = written
-        .iter()
-        .map(|(batch, _)| batch.writes().iter().map(put_key).collect())
-        .collect();
-    assert_eq!(
-        keys,
-        [vec![entry_key(0).to_vec()], vec![VOTE.to_vec(), entry_key(1).to_vec()]]
-    );
+    let keys: Vec<Vec<Vec<u8>>> =
+        written.iter().map(|(batch, _)| batch.writes().iter().map(put_key).collect()).collect();
+    assert_eq!(keys, [vec![entry_key(0).to_vec()], vec![VOTE.to_vec(), entry_key(1).to_vec()]]);
     assert!(written.iter().all(|(_, synced)| *synced));
 }
 
@@ -82,10 +71,7 @@ async fn contract_2_entries_are_readable_when_append_returns() {
     // Far more than the ring may keep: what is not written stays.
     let mut ack = rig.begin_append(entries(1, 0..50)).await.unwrap();
     assert_eq!(reader.try_get_log_entries(0..100).await.unwrap(), entries(1, 0..50));
-    assert_eq!(
-        reader.limited_get_log_entries(20, 22).await.unwrap(),
-        entries(1, 20..22)
-    );
+    assert_eq!(reader.limited_get_log_entries(20, 22).await.unwrap(), entries(1, 20..22));
     assert_eq!(rig.log.get_log_state().await.unwrap().last_log_id, Some(id(1, 49)));
     sleep(A_WHILE).await;
     assert!(!ack.is_done());
@@ -141,10 +127,7 @@ async fn contract_3_purging_beyond_the_end_leaves_an_empty_log_that_goes_on_behi
         if reopened {
             rig = rig.reopen().await;
         }
-        let purged = LogState {
-            last_purged_log_id: Some(id(2, 9)),
-            last_log_id: Some(id(2, 9)),
-        };
+        let purged = LogState { last_purged_log_id: Some(id(2, 9)), last_log_id: Some(id(2, 9)) };
         assert_eq!(rig.log.get_log_state().await.unwrap(), purged);
         assert_eq!((rig.log.first_index(), rig.log.log_bytes()), (10, 0));
         assert_eq!(all(&rig).await, []);
@@ -160,27 +143,15 @@ async fn contract_3_purge_is_one_batch_and_does_not_wait() {
     let mut rig = Rig::new();
     rig.append(entries(1, 0..10)).await;
     rig.probe.hold();
-    rig.log
-        .purge(id(1, 3))
-        .now_or_never()
-        .expect("it does not wait")
-        .unwrap();
-    let state = LogState {
-        last_purged_log_id: Some(id(1, 3)),
-        last_log_id: Some(id(1, 9)),
-    };
+    rig.log.purge(id(1, 3)).now_or_never().expect("it does not wait").unwrap();
+    let state = LogState { last_purged_log_id: Some(id(1, 3)), last_log_id: Some(id(1, 9)) };
     assert_eq!(rig.log.get_log_state().await.unwrap(), state);
     assert_eq!(all(&rig).await, entries(1, 4..10));
     rig.probe.release();
     rig.log.sync().await.unwrap();
     let kinds: Vec<bool> = {
         let written = rig.probe.written.lock();
-        written[1]
-            .0
-            .writes()
-            .iter()
-            .map(|write| matches!(write, Write::DeleteRange { .. }))
-            .collect()
+        written[1].0.writes().iter().map(|write| matches!(write, Write::DeleteRange { .. })).collect()
     };
     assert_eq!(kinds, [true, false]);
     let mut rig = rig.reopen().await;
@@ -221,14 +192,8 @@ async fn a_vote_is_synced_before_it_returns_and_before_anyone_sees_it() {
     assert_eq!(rig.log.reader().read_vote().await.unwrap(), Some(vote));
     rig.log.save_vote(&Vote::new_committed(3, 2)).await.unwrap();
     let mut rig = rig.reopen().await;
-    assert_eq!(
-        rig.log.reader().read_vote().await.unwrap(),
-        Some(Vote::new_committed(3, 2))
-    );
-    assert!(
-        rig.log.save_vote(&Vote::new(3, 1)).await.is_err(),
-        "a second vote in one term"
-    );
+    assert_eq!(rig.log.reader().read_vote().await.unwrap(), Some(Vote::new_committed(3, 2)));
+    assert!(rig.log.save_vote(&Vote::new(3, 1)).await.is_err(), "a second vote in one term");
 }
 
 /// Group commit: the time of the fsync is the batching window.
@@ -245,23 +210,13 @@ async fn appends_that_queue_up_behind_an_fsync_share_the_next_one() {
     for ack in acks {
         ack.done().await.unwrap();
     }
-    let sizes: Vec<usize> = rig
-        .probe
-        .written
-        .lock()
-        .iter()
-        .map(|(batch, _)| batch.writes().len())
-        .collect();
+    let sizes: Vec<usize> = rig.probe.written.lock().iter().map(|(batch, _)| batch.writes().len()).collect();
     assert_eq!(sizes, [1, 99]);
 }
 
 #[tokio::test]
 async fn one_write_holds_no_more_than_its_bounds() {
-    let options = LogOptions {
-        write_batch_jobs_max: 10,
-        write_batch_bytes_max: 1 << 20,
-        ..LogOptions::default()
-    };
+    let options = LogOptions { write_batch_jobs_max: 10, write_batch_bytes_max: 1 << 20, ..LogOptions::default() };
     let mut rig = Rig::with(options);
     rig.probe.hold();
     let mut acks = vec![rig.begin_append(entries(1, 0..1)).await.unwrap()];
@@ -276,13 +231,7 @@ async fn one_write_holds_no_more_than_its_bounds() {
     for ack in acks {
         ack.done().await.unwrap();
     }
-    let sizes: Vec<usize> = rig
-        .probe
-        .written
-        .lock()
-        .iter()
-        .map(|(batch, _)| batch.writes().len())
-        .collect();
+    let sizes: Vec<usize> = rig.probe.written.lock().iter().map(|(batch, _)| batch.writes().len()).collect();
     assert_eq!(sizes, [1, 10, 10, 2, 1]);
 }
 
@@ -325,21 +274,13 @@ async fn hazard_1_committed_travels_with_the_next_sync() {
     rig.probe.release();
     ack.done().await.unwrap();
     second.done().await.unwrap();
-    let shapes: Vec<(usize, bool)> = rig
-        .probe
-        .written
-        .lock()
-        .iter()
-        .map(|(batch, sync)| (batch.writes().len(), *sync))
-        .collect();
+    let shapes: Vec<(usize, bool)> =
+        rig.probe.written.lock().iter().map(|(batch, sync)| (batch.writes().len(), *sync)).collect();
     // The last write: one entry, and only the newest word on what is committed, behind it.
     assert_eq!(shapes, [(5, true), (1, false), (1, true), (2, true)]);
     let mut rig = rig.reopen().await;
     assert_eq!(rig.log.read_committed().await.unwrap(), Some(id(1, 6)));
-    assert!(
-        rig.log.save_committed(Some(id(1, 7))).await.is_err(),
-        "the log does not hold it"
-    );
+    assert!(rig.log.save_committed(Some(id(1, 7))).await.is_err(), "the log does not hold it");
 }
 
 #[tokio::test]
@@ -384,11 +325,7 @@ async fn a_failed_write_poisons_tells_and_is_never_retried() {
         assert!(error.to_string().contains("the disk is gone"), "{error}");
     }
     assert_eq!(rig.fatal.lock().len(), 1);
-    assert_eq!(
-        rig.probe.begun.load(Ordering::SeqCst),
-        2,
-        "no write after the failed one"
-    );
+    assert_eq!(rig.probe.begun.load(Ordering::SeqCst), 2, "no write after the failed one");
 }
 
 #[tokio::test]
@@ -408,22 +345,10 @@ async fn damage_is_noticed_and_never_skipped() {
     rig.tamper(|batch| batch.delete(ENTRY, entry_key(4)));
     check_damage(&rig).await;
     // A read that ends before it would run out of entries must see the hole as well.
-    let options = LogOptions {
-        replication_read_bytes_max: 1,
-        ring_bytes_max: 0,
-        ..LogOptions::default()
-    };
+    let options = LogOptions { replication_read_bytes_max: 1, ring_bytes_max: 0, ..LogOptions::default() };
     let rig = Rig::with(options).filled(10).await;
     rig.tamper(|batch| batch.delete(ENTRY, entry_key(4)));
-    assert_eq!(
-        rig.log
-            .reader()
-            .limited_get_log_entries(4, 10)
-            .await
-            .unwrap_err()
-            .kind(),
-        ErrorKind::InvalidData
-    );
+    assert_eq!(rig.log.reader().limited_get_log_entries(4, 10).await.unwrap_err().kind(), ErrorKind::InvalidData);
     let rig = Rig::with(small_ring()).filled(10).await;
     rig.tamper(|batch| batch.put(ENTRY, entry_key(4), encode_entry(&entry(1, 3, 10), 740)));
     check_damage(&rig).await;
@@ -431,17 +356,10 @@ async fn damage_is_noticed_and_never_skipped() {
 
 async fn check_damage(rig: &Rig) {
     let mut reader = rig.log.reader();
-    assert_eq!(
-        reader.try_get_log_entries(0..4).await.unwrap().len(),
-        4,
-        "what is whole is read"
-    );
+    assert_eq!(reader.try_get_log_entries(0..4).await.unwrap().len(), 4, "what is whole is read");
     let streamed: Result<Vec<Entry>, _> = reader.clone().entries_stream(0..10).await.try_collect().await;
     assert_eq!(streamed.unwrap_err().kind(), ErrorKind::InvalidData);
-    assert_eq!(
-        reader.try_get_log_entries(0..10).await.unwrap_err().kind(),
-        ErrorKind::InvalidData
-    );
+    assert_eq!(reader.try_get_log_entries(0..10).await.unwrap_err().kind(), ErrorKind::InvalidData);
     assert_eq!(rig.fatal.lock().len(), 1);
 }
 
@@ -450,14 +368,8 @@ async fn a_damaged_log_does_not_open() {
     let whole = || async { Rig::new().filled(10).await };
     check_refused(whole().await, |batch| batch.put(META, VOTE, b"12345".to_vec())).await;
     check_refused(whole().await, |batch| batch.put(META, COMMITTED, b"1".to_vec())).await;
-    check_refused(whole().await, |batch| {
-        batch.put(ENTRY, entry_key(9), b"no entry".to_vec())
-    })
-    .await;
-    check_refused(whole().await, |batch| {
-        batch.put(ENTRY, b"x".to_vec(), b"no entry".to_vec())
-    })
-    .await;
+    check_refused(whole().await, |batch| batch.put(ENTRY, entry_key(9), b"no entry".to_vec())).await;
+    check_refused(whole().await, |batch| batch.put(ENTRY, b"x".to_vec(), b"no entry".to_vec())).await;
     // A hole behind what was purged, and a log that ends before what is committed.
     let mut rig = whole().await;
     rig.log.purge(id(1, 3)).await.unwrap();
@@ -471,13 +383,7 @@ async fn a_damaged_log_does_not_open() {
 
 async fn check_refused(rig: Rig, damage: impl FnOnce(&mut aerodb_engine::kv::WriteBatch)) {
     rig.tamper(damage);
-    let opened = open_log(
-        rig.probe.clone(),
-        Arc::new(Tasks),
-        &rig.options,
-        &rig.fatal,
-        &rig.durable,
-    );
+    let opened = open_log(rig.probe.clone(), Arc::new(Tasks), &rig.options, &rig.fatal, &rig.durable);
     assert!(matches!(opened.map(drop), Err(Error::Damaged(_))));
 }
 
@@ -497,21 +403,14 @@ async fn calls_that_would_break_the_log_end_it() {
     committed.log.save_committed(Some(id(1, 3))).await.unwrap();
     assert!(committed.log.truncate_after(Some(id(1, 2))).await.is_err());
     let mut other = rig().await;
-    assert!(
-        other.log.truncate_after(Some(id(7, 2))).await.is_err(),
-        "the log has 1-2"
-    );
+    assert!(other.log.truncate_after(Some(id(7, 2))).await.is_err(), "the log has 1-2");
 }
 
 #[tokio::test]
 async fn reads_for_replication_are_bounded_and_return_at_least_one() {
     let bytes = weight(&entry(1, 0, 100));
     for ring_bytes_max in [0, 5 * bytes, 1 << 20] {
-        let options = LogOptions {
-            ring_bytes_max,
-            replication_read_bytes_max: 3 * bytes,
-            ..LogOptions::default()
-        };
+        let options = LogOptions { ring_bytes_max, replication_read_bytes_max: 3 * bytes, ..LogOptions::default() };
         let mut rig = Rig::with(options);
         rig.append((0..20).map(|index| entry(1, index, 100)).collect()).await;
         rig.append(vec![entry(1, 20, 5000)]).await;
@@ -539,9 +438,7 @@ async fn a_read_that_meets_a_truncation_or_a_purge_begins_anew() {
         let mut log = rig.log.clone();
         let truncate = async move {
             log.truncate_after(Some(id(1, 7))).await.unwrap();
-            openraft::storage::RaftLogStorageExt::blocking_append(&mut log, entries(2, 8..30))
-                .await
-                .unwrap();
+            openraft::storage::RaftLogStorageExt::blocking_append(&mut log, entries(2, 8..30)).await.unwrap();
         };
         *rig.probe.before_scan.lock() = Some(Box::new(|| futures::executor::block_on(truncate)));
         let read = read_all(&rig, 3, limited).await;
@@ -597,10 +494,7 @@ async fn a_stream_reads_in_steps_across_disk_and_memory() {
 
 #[tokio::test]
 async fn a_stream_that_loses_what_it_was_to_read_says_so() {
-    let options = LogOptions {
-        stream_step_entries_max: 2,
-        ..LogOptions::default()
-    };
+    let options = LogOptions { stream_step_entries_max: 2, ..LogOptions::default() };
     let mut rig = Rig::with(options).filled(10).await;
     let mut reader = rig.log.reader();
     let mut stream = Box::pin(reader.entries_stream(0..10).await);
@@ -613,12 +507,8 @@ async fn a_stream_that_loses_what_it_was_to_read_says_so() {
 #[tokio::test]
 async fn bytes_are_counted_across_purges_truncations_and_restarts() {
     for ring_bytes_max in [0, 1 << 20] {
-        let mut rig = Rig::with(LogOptions {
-            ring_bytes_max,
-            ..LogOptions::default()
-        });
-        rig.append((0..20).map(|index| entry(1, index, 100 + index as usize)).collect())
-            .await;
+        let mut rig = Rig::with(LogOptions { ring_bytes_max, ..LogOptions::default() });
+        rig.append((0..20).map(|index| entry(1, index, 100 + index as usize)).collect()).await;
         check_bytes(&rig).await;
         rig.log.purge(id(1, 4)).await.unwrap();
         rig.log.sync().await.unwrap();
@@ -653,9 +543,7 @@ async fn it_runs_as_tasks_of_one_thread() {
     let store = Probe::new(open_store(dir.path().join("log")));
     let log = open_log(store, Arc::new(Tasks), &small_ring(), &Arc::default(), &Arc::default()).unwrap();
     let mut writer = log.clone();
-    openraft::storage::RaftLogStorageExt::blocking_append(&mut writer, entries(1, 0..50))
-        .await
-        .unwrap();
+    openraft::storage::RaftLogStorageExt::blocking_append(&mut writer, entries(1, 0..50)).await.unwrap();
     assert_eq!(log.reader().try_get_log_entries(..).await.unwrap(), entries(1, 0..50));
 }
 

@@ -18,11 +18,7 @@ use crate::types::{Entry, LogId, TypeConfig, Vote};
 /// A change that memory has seen already.
 pub(super) enum Work {
     /// Entries, and the bytes of log up to the first and up to the end of the last.
-    Append {
-        entries: Vec<Entry>,
-        begins_at: u64,
-        ends_at: u64,
-    },
+    Append { entries: Vec<Entry>, begins_at: u64, ends_at: u64 },
     /// A vote, which no one may see before it is durable.
     Vote(Vote),
     /// Entries in `from..to` go: another leader has others.
@@ -104,9 +100,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<J
         let fold = gather(first, &mut jobs, &shared.options);
         let metrics = &shared.hooks.metrics;
         metrics.queue_depth.sub(fold.len() as i64);
-        metrics
-            .queue_bytes
-            .sub(fold.iter().map(|job| job.work.bytes()).sum::<u64>() as i64);
+        metrics.queue_bytes.sub(fold.iter().map(|job| job.work.bytes()).sum::<u64>() as i64);
 
         let written = shared.check().and_then(|()| write(&shared, &fold, &mut unsynced));
         let result = written.map_err(|error| shared.fail(error));
@@ -135,23 +129,13 @@ fn write(shared: &Shared, fold: &[Job], unsynced: &mut Option<Committed>) -> Res
         batch.add(shared, &job.work, *unsynced)?;
     }
     batch.put_committed();
-    let Batch {
-        writes,
-        sync,
-        entries,
-        bytes,
-        vote,
-        committed,
-        start_bytes,
-    } = batch;
+    let Batch { writes, sync, entries, bytes, vote, committed, start_bytes } = batch;
     if !writes.is_empty() {
         let (clock, metrics) = (&shared.hooks.clock, &shared.hooks.metrics);
         let began = clock.monotonic();
         shared.store.write(writes, sync)?;
         if sync {
-            metrics
-                .fsync_seconds
-                .observe(clock.monotonic().saturating_sub(began).as_secs_f64());
+            metrics.fsync_seconds.observe(clock.monotonic().saturating_sub(began).as_secs_f64());
             metrics.batch_entries.observe(entries as f64);
             metrics.batch_bytes.observe(bytes as f64);
         }
@@ -194,8 +178,7 @@ impl Batch {
                 let mut position = *begins_at;
                 for entry in entries {
                     position += weight(entry);
-                    self.writes
-                        .put(ENTRY, entry_key(entry.log_id.index()), encode_entry(entry, position));
+                    self.writes.put(ENTRY, entry_key(entry.log_id.index()), encode_entry(entry, position));
                 }
                 self.entries += entries.len();
             }
@@ -216,10 +199,7 @@ impl Batch {
     fn purge(&mut self, shared: &Shared, upto: LogId, from: u64, measure: bool) -> Result<(), Error> {
         let durable = (shared.hooks.durable_applied)()?;
         if durable.is_none_or(|durable| durable < upto.index()) {
-            return Err(Error::PurgeBeyondDurable {
-                upto: upto.index(),
-                durable,
-            });
+            return Err(Error::PurgeBeyondDurable { upto: upto.index(), durable });
         }
         let next = upto.index() + 1;
         if measure {

@@ -68,11 +68,7 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(connector: Arc<dyn Connector>, options: NetworkOptions) -> Self {
-        Self {
-            connector,
-            options,
-            nodes: Mutex::default(),
-        }
+        Self { connector, options, nodes: Mutex::default() }
     }
 
     pub(crate) fn options(&self) -> &NetworkOptions {
@@ -123,10 +119,7 @@ impl Channels {
             async move {
                 match tokio::time::timeout(limit, connecting).await {
                     Ok(connected) => connected.map(TokioIo::new),
-                    Err(_) => Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!("no connection after {limit:?}"),
-                    )),
+                    Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection after {limit:?}"))),
                 }
             }
         });
@@ -152,8 +145,6 @@ impl Channels {
 
 impl fmt::Debug for Channels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channels")
-            .field("nodes", &*self.nodes.lock())
-            .finish_non_exhaustive()
+        f.debug_struct("Channels").field("nodes", &*self.nodes.lock()).finish_non_exhaustive()
     }
 }

@@ -42,12 +42,7 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(identity: Arc<Identity>, channels: Arc<Channels>, spawner: Arc<dyn Spawner>) -> Self {
-        Self {
-            identity,
-            channels,
-            transfers: Arc::default(),
-            spawner,
-        }
+        Self { identity, channels, transfers: Arc::default(), spawner }
     }
 
     /// How far the snapshots are that this node sends.
@@ -62,12 +57,7 @@ impl Network {
             lanes: self.channels.to(target, &peer.peer_addr),
             to: target,
         };
-        Node {
-            link,
-            heartbeats,
-            transfers: self.transfers.clone(),
-            spawner: self.spawner.clone(),
-        }
+        Node { link, heartbeats, transfers: self.transfers.clone(), spawner: self.spawner.clone() }
     }
 }
 
@@ -122,9 +112,7 @@ impl Link {
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, RpcError> {
         match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer
-                .map(Response::into_inner)
-                .map_err(|status| errors::from_status(&status)),
+            Ok(answer) => answer.map(Response::into_inner).map_err(|status| errors::from_status(&status)),
             Err(_) => Err(self.timeout(action, limit)),
         }
     }
@@ -203,10 +191,7 @@ impl NetTransferLeader<TypeConfig> for Node {
     async fn transfer_leader(&mut self, transfer: Transfer, option: RPCOption) -> Result<Transferred, RpcError> {
         let mut client = self.link.client(Lane::Control);
         let call = client.transfer_leader(wire::transfer_to_wire(&transfer, self.link.target()));
-        let answer = self
-            .link
-            .within(RPCTypes::TransferLeader, option.soft_ttl(), call)
-            .await?;
+        let answer = self.link.within(RPCTypes::TransferLeader, option.soft_ttl(), call).await?;
         wire::transferred_from_wire(&answer, &transfer).map_err(|status| errors::from_status(&status))
     }
 }
@@ -222,14 +207,7 @@ impl NetSnapshot<TypeConfig> for Node {
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let (transfers, spawner) = (&self.transfers, &self.spawner);
-        let sending = snapshot::send(
-            &self.link,
-            transfers,
-            spawner,
-            vote,
-            &snapshot.snapshot,
-            option.hard_ttl(),
-        );
+        let sending = snapshot::send(&self.link, transfers, spawner, vote, &snapshot.snapshot, option.hard_ttl());
         tokio::select! {
             biased;
             closed = cancel => Err(closed.into()),
@@ -241,11 +219,6 @@ impl NetSnapshot<TypeConfig> for Node {
 impl NetBackoff<TypeConfig> for Node {
     fn backoff(&self) -> Option<Backoff> {
         let last = BACKOFF_MS[BACKOFF_MS.len() - 1];
-        Some(Backoff::new(
-            BACKOFF_MS
-                .into_iter()
-                .chain(std::iter::repeat(last))
-                .map(Duration::from_millis),
-        ))
+        Some(Backoff::new(BACKOFF_MS.into_iter().chain(std::iter::repeat(last)).map(Duration::from_millis)))
     }
 }

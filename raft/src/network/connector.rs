@@ -56,11 +56,7 @@ pub struct BoxedIo {
 impl BoxedIo {
     /// Wraps a connection to `remote`.
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, remote: impl Into<String>) -> Self {
-        Self {
-            io: Box::new(io),
-            remote: remote.into(),
-            _place: None,
-        }
+        Self { io: Box::new(io), remote: remote.into(), _place: None }
     }
 
     /// Who is at the other end.
@@ -69,10 +65,7 @@ impl BoxedIo {
     }
 
     pub(super) fn holding(self, place: OwnedSemaphorePermit) -> Self {
-        Self {
-            _place: Some(place),
-            ..self
-        }
+        Self { _place: Some(place), ..self }
     }
 }
 
@@ -143,10 +136,7 @@ impl Connector for TcpConnector {
                 let io = accept(&listener).await;
                 Some((io, listener))
             });
-            Ok(Listener {
-                local_addr,
-                accepted: accepted.boxed(),
-            })
+            Ok(Listener { local_addr, accepted: accepted.boxed() })
         })
     }
 }

@@ -27,10 +27,5 @@ pub(crate) fn broken(detail: impl ToString) -> RpcError {
 
 /// No answer in time.
 pub(crate) fn timeout(action: RPCTypes, from: u64, to: u64, timeout: Duration) -> RpcError {
-    RPCError::Timeout(Timeout {
-        action,
-        id: from,
-        target: to,
-        timeout,
-    })
+    RPCError::Timeout(Timeout { action, id: from, target: to, timeout })
 }

@@ -50,12 +50,7 @@ impl Identity {
 
     /// The address on a message to node `to`.
     pub(crate) fn target(&self, to: u64) -> proto::Target {
-        proto::Target {
-            group: GROUP,
-            to,
-            from: self.node_id(),
-            cluster_id: self.cluster_id().to_string(),
-        }
+        proto::Target { group: GROUP, to, from: self.node_id(), cluster_id: self.cluster_id().to_string() }
     }
 
     /// Refuses a message that was not meant for this node, or comes from another cluster.
@@ -63,21 +58,13 @@ impl Identity {
         let target = target.ok_or_else(|| Status::invalid_argument("the request names no target"))?;
         let (me, addr) = (self.node_id(), &self.peer_addr);
         if target.group != GROUP {
-            return Err(Status::failed_precondition(format!(
-                "node {me} at {addr} has no group {}",
-                target.group
-            )));
+            return Err(Status::failed_precondition(format!("node {me} at {addr} has no group {}", target.group)));
         }
         if me == 0 {
-            return Err(Status::failed_precondition(format!(
-                "the node at {addr} has not joined a cluster yet"
-            )));
+            return Err(Status::failed_precondition(format!("the node at {addr} has not joined a cluster yet")));
         }
         if target.to != me {
-            return Err(Status::failed_precondition(format!(
-                "node {me} is at {addr}, not node {}",
-                target.to
-            )));
+            return Err(Status::failed_precondition(format!("node {me} is at {addr}, not node {}", target.to)));
         }
         self.check_cluster(&target.cluster_id)
     }
@@ -108,9 +95,7 @@ impl Identity {
         let ours = self.cluster_id();
         if !ours.is_empty() && !theirs.is_empty() && *ours != *theirs {
             let (me, addr) = (self.node_id(), &self.peer_addr);
-            return Err(Status::failed_precondition(format!(
-                "node {me} at {addr} belongs to another cluster"
-            )));
+            return Err(Status::failed_precondition(format!("node {me} at {addr} belongs to another cluster")));
         }
         Ok(())
     }
@@ -127,10 +112,7 @@ pub(crate) struct VoteGate {
 impl VoteGate {
     /// A gate that is open for both, or shut for both.
     pub(crate) fn new(open: bool) -> Self {
-        Self {
-            accept_appends: AtomicBool::new(open),
-            accept_votes: AtomicBool::new(open),
-        }
+        Self { accept_appends: AtomicBool::new(open), accept_votes: AtomicBool::new(open) }
     }
 
     /// Whether entries and snapshots are taken.
@@ -155,8 +137,6 @@ impl VoteGate {
         if flag.load(Ordering::Acquire) {
             return Ok(());
         }
-        Err(Status::unavailable(format!(
-            "the node is recovering and takes no {what} yet"
-        )))
+        Err(Status::unavailable(format!("the node is recovering and takes no {what} yet")))
     }
 }

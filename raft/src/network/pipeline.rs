@@ -148,10 +148,7 @@ impl<S: Stream<Item = Append> + Send + Unpin> Pipeline<S> {
             // answers say why.
             let _ = requests.try_send(message);
         }
-        self.in_flight.push_back(InFlight {
-            sent: Instant::now(),
-            bytes,
-        });
+        self.in_flight.push_back(InFlight { sent: Instant::now(), bytes });
         self.in_flight_bytes += bytes;
     }
 

@@ -97,10 +97,7 @@ fn limited(accepted: BoxStream<'static, BoxedIo>, connections_max: usize) -> imp
             match place {
                 Ok(place) => Some(io.holding(place)),
                 Err(_) => {
-                    tracing::warn!(
-                        remote = io.remote(),
-                        "too many connections on the peer port; one was closed"
-                    );
+                    tracing::warn!(remote = io.remote(), "too many connections on the peer port; one was closed");
                     None
                 }
             }
@@ -132,10 +129,7 @@ impl PeerService {
                 }
             }
         });
-        (
-            admitted.take_until(self.stop.clone().cancelled_owned()).boxed(),
-            refusal,
-        )
+        (admitted.take_until(self.stop.clone().cancelled_owned()).boxed(), refusal)
     }
 
     fn admit_append(&self, message: proto::AppendRequest) -> Result<wire::Append, Status> {
@@ -160,9 +154,7 @@ impl PeerService {
         let mut transfer = None;
         loop {
             let next = tokio::time::timeout(self.options.snapshot_idle_timeout, chunks.message());
-            let Some(chunk) = next
-                .await
-                .map_err(|_| Status::deadline_exceeded("the transfer made no progress"))??
+            let Some(chunk) = next.await.map_err(|_| Status::deadline_exceeded("the transfer made no progress"))??
             else {
                 return transfer.ok_or_else(|| Status::invalid_argument("the transfer has no chunks"));
             };
@@ -179,10 +171,7 @@ impl PeerService {
         let installed = self.consensus.install(vote, snapshot).await;
         self.incoming.installed(&transfer, installed.is_ok()).await;
         let vote = installed.map_err(stopped)?;
-        Ok(proto::SnapshotResponse {
-            group: GROUP,
-            vote: Some(convert::vote_proto(&vote)),
-        })
+        Ok(proto::SnapshotResponse { group: GROUP, vote: Some(convert::vote_proto(&vote)) })
     }
 }
 
@@ -192,9 +181,7 @@ fn with_refusal<T: Send + 'static>(
     refusal: Refusal,
 ) -> BoxStream<'static, Result<T, Status>> {
     let last = stream::once(async move { refusal.lock().take() });
-    answers
-        .chain(last.filter_map(|refused| async move { refused.map(Err) }))
-        .boxed()
+    answers.chain(last.filter_map(|refused| async move { refused.map(Err) })).boxed()
 }
 
 fn stopped(fatal: Stopped) -> Status {
@@ -257,26 +244,15 @@ impl Peer for PeerService {
         self.gate.check_append()?;
         self.identity.check_raft(message.target.as_ref())?;
         let vote = convert::required_vote(message.vote.as_ref())?;
-        let manifest = message
-            .manifest
-            .ok_or_else(|| Status::invalid_argument("the offer has no manifest"))?;
+        let manifest = message.manifest.ok_or_else(|| Status::invalid_argument("the offer has no manifest"))?;
         self.identity.check_cluster(&manifest.cluster_id)?;
         let known = self.consensus.known_vote();
         if known > vote {
             let higher_vote = Some(convert::vote_proto(&known));
-            return Ok(Response::new(proto::OfferSnapshotResponse {
-                group: GROUP,
-                higher_vote,
-                ..Default::default()
-            }));
+            return Ok(Response::new(proto::OfferSnapshotResponse { group: GROUP, higher_vote, ..Default::default() }));
         }
         let Offered { transfer, have_bytes } = self.incoming.offer(vote, manifest).await?;
-        Ok(Response::new(proto::OfferSnapshotResponse {
-            group: GROUP,
-            have_bytes,
-            transfer,
-            higher_vote: None,
-        }))
+        Ok(Response::new(proto::OfferSnapshotResponse { group: GROUP, have_bytes, transfer, higher_vote: None }))
     }
 
     async fn send_snapshot(
@@ -286,9 +262,7 @@ impl Peer for PeerService {
         let transfer = self.receive(request.into_inner()).await?;
         // A task of its own: an installation that has begun must not lose its watch when the sender goes away.
         let installing = tokio::spawn(self.clone().install(transfer));
-        let answer = installing
-            .await
-            .map_err(|_| Status::unavailable("the node is stopping"))??;
+        let answer = installing.await.map_err(|_| Status::unavailable("the node is stopping"))??;
         Ok(Response::new(answer))
     }
 

@@ -46,13 +46,7 @@ pub(super) async fn send(
     let reader = Reader::new(snapshot, offer.have_bytes)?;
 
     let (pieces, outgoing) = mpsc::channel(READ_AHEAD);
-    let feed = Feed {
-        link,
-        spawner,
-        progress: &progress,
-        transfer: offer.transfer,
-        pieces,
-    };
+    let feed = Feed { link, spawner, progress: &progress, transfer: offer.transfer, pieces };
     let mut client = link.client(Lane::Snapshot);
     let call = client.send_snapshot(ReceiverStream::new(outgoing));
     let sending = async {
@@ -85,9 +79,7 @@ async fn offer(link: &Link, vote: Vote, snapshot: &SnapshotDir) -> Result<Offer,
     };
     let mut client = link.client(Lane::Snapshot);
     let limit = link.options().snapshot_idle_timeout;
-    let answer = link
-        .within(RPCTypes::InstallSnapshot, limit, client.offer_snapshot(request))
-        .await?;
+    let answer = link.within(RPCTypes::InstallSnapshot, limit, client.offer_snapshot(request)).await?;
     Ok(match &answer.higher_vote {
         Some(higher) => Offer::Refused(convert::vote(higher)),
         None => Offer::Taken(answer),
@@ -108,15 +100,7 @@ impl Feed<'_> {
     async fn run(self, mut reader: Reader) -> Result<(), Failure> {
         let idle = self.link.options().snapshot_idle_timeout;
         // Names the transfer even when nothing of it is missing.
-        self.hand_over(
-            self.chunk(Piece {
-                file: 0,
-                offset: 0,
-                data: Bytes::new(),
-            }),
-            idle,
-        )
-        .await?;
+        self.hand_over(self.chunk(Piece { file: 0, offset: 0, data: Bytes::new() }), idle).await?;
         loop {
             let read;
             (reader, read) = run_blocking(self.spawner.as_ref(), move || {

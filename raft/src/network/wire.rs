@@ -38,35 +38,22 @@ pub(crate) fn append_to_wire(request: &Append, target: proto::Target) -> proto::
 pub(crate) fn append_from_wire(message: proto::AppendRequest) -> Result<Append, Status> {
     let vote = convert::required_vote(message.vote.as_ref())?;
     let prev_log_id = message.prev_log_id.as_ref().map(convert::log_id);
-    let entries = message
-        .entries
-        .into_iter()
-        .map(convert::decode_entry)
-        .collect::<Result<Vec<_>, _>>()?;
+    let entries = message.entries.into_iter().map(convert::decode_entry).collect::<Result<Vec<_>, _>>()?;
     check_append(&vote, prev_log_id.as_ref(), &entries)?;
-    Ok(Append {
-        vote,
-        prev_log_id,
-        entries,
-        leader_commit: message.leader_commit.as_ref().map(convert::log_id),
-    })
+    Ok(Append { vote, prev_log_id, entries, leader_commit: message.leader_commit.as_ref().map(convert::log_id) })
 }
 
 /// A leader's entries follow one another, and none is of a later term than its own.
 fn check_append(vote: &Vote, prev: Option<&LogId>, entries: &[Entry]) -> Result<(), Status> {
     if !vote.committed {
-        return Err(Status::invalid_argument(
-            "entries come from a node that was not elected",
-        ));
+        return Err(Status::invalid_argument("entries come from a node that was not elected"));
     }
     let mut next = prev.map_or(Some(0), |id| id.index().checked_add(1));
     let mut term = prev.map_or(0, |id| id.committed_leader_id().term);
     for entry in entries {
         let (id, entry_term) = (&entry.log_id, entry.log_id.committed_leader_id().term);
         if Some(id.index()) != next || entry_term < term || entry_term > vote.leader_id.term {
-            return Err(Status::invalid_argument(format!(
-                "entry {id} does not follow what came before it"
-            )));
+            return Err(Status::invalid_argument(format!("entry {id} does not follow what came before it")));
         }
         (next, term) = (id.index().checked_add(1), entry_term);
     }
@@ -76,16 +63,11 @@ fn check_append(vote: &Vote, prev: Option<&LogId>, entries: &[Entry]) -> Result<
 pub(crate) fn appended_to_wire(result: &Appended) -> proto::AppendResponse {
     use proto::append_response::Result as Wire;
     let result = match result {
-        Ok(matched) => Wire::Matched(proto::Matched {
-            log_id: optional_to_wire(matched.as_ref()),
-        }),
+        Ok(matched) => Wire::Matched(proto::Matched { log_id: optional_to_wire(matched.as_ref()) }),
         Err(StreamAppendError::Conflict(id)) => Wire::Conflict(convert::log_id_proto(id)),
         Err(StreamAppendError::HigherVote(vote)) => Wire::HigherVote(convert::vote_proto(vote)),
     };
-    proto::AppendResponse {
-        group: GROUP,
-        result: Some(result),
-    }
+    proto::AppendResponse { group: GROUP, result: Some(result) }
 }
 
 pub(crate) fn appended_from_wire(message: &proto::AppendResponse) -> Result<Appended, Status> {
@@ -94,9 +76,7 @@ pub(crate) fn appended_from_wire(message: &proto::AppendResponse) -> Result<Appe
         Some(Wire::Matched(matched)) => Ok(Ok(matched.log_id.as_ref().map(convert::log_id))),
         Some(Wire::Conflict(id)) => Ok(Err(StreamAppendError::Conflict(convert::log_id(id)))),
         Some(Wire::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(convert::vote(vote)))),
-        None => Err(Status::invalid_argument(
-            "the answer to entries is of a kind that this version does not know",
-        )),
+        None => Err(Status::invalid_argument("the answer to entries is of a kind that this version does not know")),
     }
 }
 
@@ -127,11 +107,7 @@ pub(crate) fn voted_to_wire(response: &Voted) -> proto::VoteResponse {
 
 pub(crate) fn voted_from_wire(message: &proto::VoteResponse) -> Result<Voted, Status> {
     let vote = convert::required_vote(message.vote.as_ref())?;
-    Ok(Voted::new(
-        vote,
-        message.last_log_id.as_ref().map(convert::log_id),
-        message.granted,
-    ))
+    Ok(Voted::new(vote, message.last_log_id.as_ref().map(convert::log_id), message.granted))
 }
 
 pub(crate) fn transfer_to_wire(request: &Transfer, target: proto::Target) -> proto::TransferLeaderRequest {
@@ -145,18 +121,11 @@ pub(crate) fn transfer_to_wire(request: &Transfer, target: proto::Target) -> pro
 
 pub(crate) fn transfer_from_wire(message: &proto::TransferLeaderRequest) -> Result<Transfer, Status> {
     let from = convert::required_vote(message.from_leader.as_ref())?;
-    Ok(Transfer::new(
-        from,
-        message.to_node_id,
-        message.last_log_id.as_ref().map(convert::log_id),
-    ))
+    Ok(Transfer::new(from, message.to_node_id, message.last_log_id.as_ref().map(convert::log_id)))
 }
 
 pub(crate) fn transferred_to_wire(response: &Transferred) -> proto::TransferLeaderResponse {
-    let mut message = proto::TransferLeaderResponse {
-        group: GROUP,
-        ..Default::default()
-    };
+    let mut message = proto::TransferLeaderResponse { group: GROUP, ..Default::default() };
     match response {
         Ok(()) => {}
         Err(TransferLeaderError::VoteChanged { actual, .. }) => {

@@ -48,9 +48,7 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Vec<proto::SnapshotFile>> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let name = name
-            .to_str()
-            .ok_or_else(|| Invalid(format!("a file is called {name:?}")))?;
+        let name = name.to_str().ok_or_else(|| Invalid(format!("a file is called {name:?}")))?;
         if name == FILE_NAME {
             continue;
         }
@@ -59,11 +57,7 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Vec<proto::SnapshotFile>> {
         }
         check_name(name)?;
         let (size_bytes, crc32c) = checksum(&entry.path())?;
-        files.push(proto::SnapshotFile {
-            name: name.to_owned(),
-            size_bytes,
-            crc32c,
-        });
+        files.push(proto::SnapshotFile { name: name.to_owned(), size_bytes, crc32c });
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
@@ -124,15 +118,10 @@ pub(crate) fn verify(dir: &Path, manifest: &proto::SnapshotManifest) -> io::Resu
     if found == expected {
         return Ok(());
     }
-    let odd = expected
-        .iter()
-        .find(|file| !found.contains(file))
-        .or_else(|| found.iter().find(|f| !expected.contains(f)));
+    let odd =
+        expected.iter().find(|file| !found.contains(file)).or_else(|| found.iter().find(|f| !expected.contains(f)));
     let name = odd.map_or("", |file| file.name.as_str());
-    Err(Invalid(format!(
-        "the snapshot's file {name} is missing, damaged or not part of it"
-    ))
-    .into())
+    Err(Invalid(format!("the snapshot's file {name} is missing, damaged or not part of it")).into())
 }
 
 /// Refuses a manifest that could not have come from [`scan`]: it may come from anywhere.
@@ -141,10 +130,7 @@ pub(crate) fn check(manifest: &proto::SnapshotManifest) -> Result<(), Invalid> {
         return Err(Invalid("it names no log id".to_owned()));
     }
     if manifest.files.len() > FILES_MAX {
-        return Err(Invalid(format!(
-            "it has {} files; at most {FILES_MAX} are taken",
-            manifest.files.len()
-        )));
+        return Err(Invalid(format!("it has {} files; at most {FILES_MAX} are taken", manifest.files.len())));
     }
     let mut names = std::collections::BTreeSet::new();
     let mut total: u64 = 0;
@@ -156,9 +142,7 @@ pub(crate) fn check(manifest: &proto::SnapshotManifest) -> Result<(), Invalid> {
         total = total.saturating_add(file.size_bytes);
     }
     if total > SIZE_BYTES_MAX {
-        return Err(Invalid(format!(
-            "it has {total} bytes; at most {SIZE_BYTES_MAX} are taken"
-        )));
+        return Err(Invalid(format!("it has {total} bytes; at most {SIZE_BYTES_MAX} are taken")));
     }
     Ok(())
 }
@@ -171,11 +155,7 @@ fn check_name(name: &str) -> Result<(), Invalid> {
         && !name.starts_with('.')
         && !name.starts_with(FILE_NAME)
         && name.bytes().all(plain);
-    if good {
-        Ok(())
-    } else {
-        Err(Invalid(format!("{name:?} is not the name of a snapshot's file")))
-    }
+    if good { Ok(()) } else { Err(Invalid(format!("{name:?} is not the name of a snapshot's file"))) }
 }
 
 /// A name for the snapshot that follows from its files: two snapshots up to the same log id differ in it when their
@@ -193,10 +173,7 @@ pub(crate) fn name(manifest: &proto::SnapshotManifest) -> String {
 pub(crate) fn meta(manifest: &proto::SnapshotManifest) -> Result<SnapshotMeta, Invalid> {
     let stored = manifest.membership.clone().unwrap_or_default();
     let last_membership = convert::stored_membership(&stored).map_err(|error| Invalid(error.to_string()))?;
-    Ok(SnapshotMeta {
-        last_log_id: manifest.last_log_id.as_ref().map(convert::log_id),
-        last_membership,
-    })
+    Ok(SnapshotMeta { last_log_id: manifest.last_log_id.as_ref().map(convert::log_id), last_membership })
 }
 
 /// Makes durable which files a directory has.
@@ -210,21 +187,11 @@ mod tests {
 
     fn manifest(files: Vec<proto::SnapshotFile>) -> proto::SnapshotManifest {
         let last_log_id = Some(proto::LogId { term: 3, index: 17 });
-        proto::SnapshotManifest {
-            last_log_id,
-            files,
-            revision: 9,
-            cluster_id: "c".to_owned(),
-            membership: None,
-        }
+        proto::SnapshotManifest { last_log_id, files, revision: 9, cluster_id: "c".to_owned(), membership: None }
     }
 
     fn file(name: &str) -> proto::SnapshotFile {
-        proto::SnapshotFile {
-            name: name.to_owned(),
-            size_bytes: 1,
-            crc32c: 0,
-        }
+        proto::SnapshotFile { name: name.to_owned(), size_bytes: 1, crc32c: 0 }
     }
 
     #[test]
@@ -243,12 +210,7 @@ mod tests {
         verify(dir.path(), &made).unwrap();
 
         fs::write(dir.path().join("000012.sst"), vec![8; READ_BYTES + 1]).unwrap();
-        assert!(
-            verify(dir.path(), &made)
-                .unwrap_err()
-                .to_string()
-                .contains("000012.sst")
-        );
+        assert!(verify(dir.path(), &made).unwrap_err().to_string().contains("000012.sst"));
     }
 
     #[test]
@@ -270,30 +232,14 @@ mod tests {
     #[test]
     fn hostile_file_names_are_refused() {
         let long = "x".repeat(NAME_BYTES_MAX + 1);
-        for name in [
-            "",
-            ".",
-            "..",
-            "../x",
-            "a/b",
-            "/etc/passwd",
-            "a\\b",
-            "a\0b",
-            ".hidden",
-            "ü",
-            FILE_NAME,
-            &long,
-        ] {
+        for name in ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\\b", "a\0b", ".hidden", "ü", FILE_NAME, &long] {
             assert!(check(&manifest(vec![file(name)])).is_err(), "{name:?}");
         }
         for name in ["CURRENT", "MANIFEST-000004", "OPTIONS-000007", "000012.sst", "IDENTITY"] {
             check(&manifest(vec![file(name)])).unwrap();
         }
         assert!(check(&manifest(vec![file("a"), file("a")])).is_err());
-        let huge = proto::SnapshotFile {
-            size_bytes: u64::MAX,
-            ..file("a")
-        };
+        let huge = proto::SnapshotFile { size_bytes: u64::MAX, ..file("a") };
         assert!(check(&manifest(vec![huge, file("b")])).is_err());
     }
 

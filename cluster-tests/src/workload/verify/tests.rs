@@ -60,7 +60,8 @@ fn check(found: Vec<String>, expected: &[&str]) {
 
 fn two_writes() -> (Vec<Acknowledged>, [String; 2]) {
     let (one, two) = (document("t1", "a", 3), document("t2", "a", 4));
-    let asked = vec![acknowledged("t1", 3, &[("a", Some(one.clone()))]), acknowledged("t2", 4, &[("a", Some(two.clone()))])];
+    let asked =
+        vec![acknowledged("t1", 3, &[("a", Some(one.clone()))]), acknowledged("t2", 4, &[("a", Some(two.clone()))])];
     (asked, [event(3, 0, "a", one.clone(), Value::Null), event(4, 0, "a", two, one)])
 }
 

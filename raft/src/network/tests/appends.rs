@@ -62,19 +62,14 @@ async fn big_entries_go_through() {
 
 #[tokio::test]
 async fn refusals_come_through_and_end_the_stream() {
-    for (refusal, index) in [
-        (StreamAppendError::Conflict(log_id(1)), 2),
-        (StreamAppendError::HigherVote(Vote::new(9, 7)), 2),
-    ] {
+    for (refusal, index) in
+        [(StreamAppendError::Conflict(log_id(1)), 2), (StreamAppendError::HigherVote(Vote::new(9, 7)), 2)]
+    {
         let server = Server::start(Raft::default()).await;
         let said = refusal.clone();
         *server.raft.answer.lock() = Some(Box::new(move |request| {
             let id = request.entries[0].log_id;
-            if id.index() == index {
-                Err(said.clone())
-            } else {
-                Ok(Some(id))
-            }
+            if id.index() == index { Err(said.clone()) } else { Ok(Some(id)) }
         }));
         let mut node = client(&server).await;
         let input = stream::iter((0..10).map(|index| append(index, 10))).chain(stream::pending());
@@ -124,10 +119,7 @@ async fn a_node_that_is_not_there_is_unreachable_and_found_again_when_it_is() {
     assert!(matches!(refused.err(), Some(RPCError::Unreachable(_))));
 
     let again = Server::start_at(&addr, server.raft.clone()).await;
-    let mut answers = node
-        .stream_append(stream::iter([append(1, 10)]), soft_ttl(100))
-        .await
-        .unwrap();
+    let mut answers = node.stream_append(stream::iter([append(1, 10)]), soft_ttl(100)).await.unwrap();
     assert_eq!(answers.next().await.unwrap().unwrap().unwrap(), Some(log_id(1)));
     drop(again);
 }
@@ -159,10 +151,7 @@ async fn the_requests_are_dropped_with_the_answers() {
     assert!(matches!(answers.next().await, Some(Ok(Ok(_)))));
     assert!(!dropped.load(Ordering::SeqCst));
     drop(answers);
-    assert!(
-        dropped.load(Ordering::SeqCst),
-        "openraft's next stream needs what the former holds"
-    );
+    assert!(dropped.load(Ordering::SeqCst), "openraft's next stream needs what the former holds");
 }
 
 #[tokio::test]
@@ -170,10 +159,7 @@ async fn heartbeats_go_one_by_one_and_end_with_their_input() {
     let server = Server::start(Raft::default()).await;
     let mut node = heartbeat_client(&server).await;
     for _ in 0..3 {
-        let mut answers = node
-            .stream_append(stream::iter([heartbeat()]), soft_ttl(500))
-            .await
-            .unwrap();
+        let mut answers = node.stream_append(stream::iter([heartbeat()]), soft_ttl(500)).await.unwrap();
         assert_eq!(answers.next().await.unwrap().unwrap(), Ok(Some(log_id(9))));
         assert!(answers.next().await.is_none());
     }
@@ -187,10 +173,7 @@ async fn a_heartbeat_obeys_its_time() {
     *server.raft.answer.lock() = None;
     let mut node = heartbeat_client(&server).await;
     let began = Instant::now();
-    let mut answers = node
-        .stream_append(stream::iter([heartbeat()]), soft_ttl(50))
-        .await
-        .unwrap();
+    let mut answers = node.stream_append(stream::iter([heartbeat()]), soft_ttl(50)).await.unwrap();
     assert!(matches!(answers.next().await, Some(Err(RPCError::Timeout(_)))));
     assert!(began.elapsed() < Duration::from_millis(200));
 }
@@ -211,10 +194,7 @@ async fn heartbeats_do_not_wait_behind_entries_that_do_not_move() {
     let beating = async {
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            let mut answers = heartbeats
-                .stream_append(stream::iter([heartbeat()]), soft_ttl(200))
-                .await
-                .unwrap();
+            let mut answers = heartbeats.stream_append(stream::iter([heartbeat()]), soft_ttl(200)).await.unwrap();
             assert_eq!(answers.next().await.unwrap().unwrap(), Ok(Some(log_id(9))));
         }
     };

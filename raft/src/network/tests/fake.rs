@@ -40,21 +40,13 @@ pub(super) fn append(index: u64, bytes: usize) -> Append {
     Append {
         vote: leader(),
         prev_log_id: (index > 0).then(|| log_id(index - 1)),
-        entries: vec![Entry {
-            log_id: log_id(index),
-            payload,
-        }],
+        entries: vec![Entry { log_id: log_id(index), payload }],
         leader_commit: None,
     }
 }
 
 pub(super) fn heartbeat() -> Append {
-    Append {
-        vote: leader(),
-        prev_log_id: Some(log_id(9)),
-        entries: Vec::new(),
-        leader_commit: Some(log_id(8)),
-    }
+    Append { vote: leader(), prev_log_id: Some(log_id(9)), entries: Vec::new(), leader_commit: Some(log_id(8)) }
 }
 
 type Answer = Box<dyn Fn(&Append) -> Appended + Send + Sync>;
@@ -168,11 +160,7 @@ impl Consensus for Shared {
         Box::pin(async move {
             let SnapshotDir { path, manifest } = snapshot.snapshot;
             manifest::verify(&path, &manifest).unwrap();
-            let kept = self
-                .0
-                .home
-                .path()
-                .join(format!("installed-{}", self.0.installed.lock().len()));
+            let kept = self.0.home.path().join(format!("installed-{}", self.0.installed.lock().len()));
             std::fs::rename(path, &kept).unwrap();
             self.0.installed.lock().push(SnapshotDir { path: kept, manifest });
             Ok(vote)
@@ -185,44 +173,22 @@ struct Ours;
 
 impl PeerHandler for Ours {
     fn read_index(&self, _: proto::ReadIndexRequest) -> BoxFuture<'_, Result<proto::ReadIndexResponse, Status>> {
-        Box::pin(async {
-            Ok(proto::ReadIndexResponse {
-                term: TERM,
-                ..Default::default()
-            })
-        })
+        Box::pin(async { Ok(proto::ReadIndexResponse { term: TERM, ..Default::default() }) })
     }
 
     fn forward(
         &self,
         commands: BoxStream<'static, proto::ForwardRequest>,
     ) -> BoxStream<'static, Result<proto::ForwardResponse, Status>> {
-        commands
-            .map(|command| {
-                Ok(proto::ForwardResponse {
-                    number: command.number,
-                    ..Default::default()
-                })
-            })
-            .boxed()
+        commands.map(|command| Ok(proto::ForwardResponse { number: command.number, ..Default::default() })).boxed()
     }
 
     fn status(&self, _: proto::StatusRequest) -> BoxFuture<'_, Result<proto::StatusResponse, Status>> {
-        Box::pin(async {
-            Ok(proto::StatusResponse {
-                node_id: NODE,
-                ..Default::default()
-            })
-        })
+        Box::pin(async { Ok(proto::StatusResponse { node_id: NODE, ..Default::default() }) })
     }
 
     fn promote(&self, _: proto::PromoteRequest) -> BoxFuture<'_, Result<proto::PromoteResponse, Status>> {
-        Box::pin(async {
-            Ok(proto::PromoteResponse {
-                leader: NODE,
-                ..Default::default()
-            })
-        })
+        Box::pin(async { Ok(proto::PromoteResponse { leader: NODE, ..Default::default() }) })
     }
 }
 
@@ -247,7 +213,7 @@ impl Server {
         let identity = Arc::new(Identity::new(NODE, addr.clone(), "here"));
         let gate = Arc::new(VoteGate::new(true));
         let root = raft.home.path().join("incoming");
-        let incoming = Arc::new(Incoming::open(root, Arc::new(Threads)).await.unwrap());
+        let incoming = Arc::new(Incoming::open(root, Arc::new(Threads::default())).await.unwrap());
         let stop = CancellationToken::new();
         let service = PeerService {
             identity,
@@ -259,21 +225,11 @@ impl Server {
             stop: stop.clone(),
         };
         let served = tokio::spawn(serve(listener, service));
-        Self {
-            addr,
-            raft,
-            gate,
-            incoming,
-            stop,
-            served,
-        }
+        Self { addr, raft, gate, incoming, stop, served }
     }
 
     pub(super) fn peer(&self) -> Peer {
-        Peer {
-            http_addr: String::new(),
-            peer_addr: self.addr.clone(),
-        }
+        Peer { http_addr: String::new(), peer_addr: self.addr.clone() }
     }
 }
 
@@ -290,11 +246,7 @@ pub(super) fn options() -> NetworkOptions {
 /// Node 1, which calls, over connections of `connector`.
 pub(super) fn network_over(connector: Arc<dyn Connector>) -> Network {
     let identity = Arc::new(Identity::new(1, "127.0.0.1:1", "here"));
-    Network::new(
-        identity,
-        Arc::new(Channels::new(connector, options())),
-        Arc::new(Threads),
-    )
+    Network::new(identity, Arc::new(Channels::new(connector, options())), Arc::new(Threads::default()))
 }
 
 pub(super) fn network() -> Network {

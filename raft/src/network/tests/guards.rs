@@ -14,12 +14,7 @@ use super::super::*;
 use super::fake::*;
 
 fn target(to: u64) -> proto::Target {
-    proto::Target {
-        group: 0,
-        to,
-        from: 1,
-        cluster_id: "here".to_owned(),
-    }
+    proto::Target { group: 0, to, from: 1, cluster_id: "here".to_owned() }
 }
 
 #[test]
@@ -31,30 +26,14 @@ fn a_message_for_somebody_else_is_refused_with_a_clear_message() {
         status.message().to_owned()
     };
     me.check_raft(Some(&target(2))).unwrap();
-    me.check_raft(Some(&proto::Target {
-        cluster_id: String::new(),
-        ..target(2)
-    }))
-    .unwrap();
+    me.check_raft(Some(&proto::Target { cluster_id: String::new(), ..target(2) })).unwrap();
     assert_eq!(refused(target(3)), "node 2 is at 127.0.0.1:7502, not node 3");
     assert_eq!(refused(target(0)), "node 2 is at 127.0.0.1:7502, not node 0");
-    assert_eq!(
-        refused(proto::Target { group: 1, ..target(2) }),
-        "node 2 at 127.0.0.1:7502 has no group 1"
-    );
-    let other = proto::Target {
-        cluster_id: "there".to_owned(),
-        ..target(2)
-    };
-    assert_eq!(
-        refused(other.clone()),
-        "node 2 at 127.0.0.1:7502 belongs to another cluster"
-    );
+    assert_eq!(refused(proto::Target { group: 1, ..target(2) }), "node 2 at 127.0.0.1:7502 has no group 1");
+    let other = proto::Target { cluster_id: "there".to_owned(), ..target(2) };
+    assert_eq!(refused(other.clone()), "node 2 at 127.0.0.1:7502 belongs to another cluster");
     let twin = proto::Target { from: 2, ..target(2) };
-    assert_eq!(
-        refused(twin.clone()),
-        "another node than the one at 127.0.0.1:7502 says that it is node 2"
-    );
+    assert_eq!(refused(twin.clone()), "another node than the one at 127.0.0.1:7502 says that it is node 2");
     me.check(Some(&twin)).unwrap();
     assert_eq!(me.check(None).unwrap_err().code(), Code::InvalidArgument);
 
@@ -68,14 +47,7 @@ fn a_message_for_somebody_else_is_refused_with_a_clear_message() {
     nobody.set_node_id(3);
     nobody.set_cluster_id("here");
     nobody.check(Some(&target(3))).unwrap();
-    assert!(
-        nobody
-            .check(Some(&proto::Target {
-                cluster_id: "there".to_owned(),
-                ..target(3)
-            }))
-            .is_err()
-    );
+    assert!(nobody.check(Some(&proto::Target { cluster_id: "there".to_owned(), ..target(3) })).is_err());
 }
 
 #[tokio::test]
@@ -83,12 +55,7 @@ async fn every_call_is_guarded() {
     let server = Server::start(Raft::default()).await;
     let channels = Channels::new(std::sync::Arc::new(TcpConnector), options());
     let mut client = channels.client(NODE, &server.addr, Lane::Control);
-    let wrong = || {
-        Some(proto::Target {
-            cluster_id: "there".to_owned(),
-            ..target(NODE)
-        })
-    };
+    let wrong = || Some(proto::Target { cluster_id: "there".to_owned(), ..target(NODE) });
     let expected = format!("node 2 at {} belongs to another cluster", server.addr);
     let mut codes = Vec::new();
     macro_rules! refused {
@@ -101,14 +68,8 @@ async fn every_call_is_guarded() {
     let append = wire::append_to_wire(&append(0, 1), wrong().unwrap());
     let ballot = wire::ballot_to_wire(&Ballot::new(Vote::new(4, 1), None), wrong().unwrap());
     let vote = Some(convert::vote_proto(&leader()));
-    let chunk = proto::SnapshotChunk {
-        target: wrong(),
-        ..Default::default()
-    };
-    let command = proto::ForwardRequest {
-        target: wrong(),
-        ..Default::default()
-    };
+    let chunk = proto::SnapshotChunk { target: wrong(), ..Default::default() };
+    let command = proto::ForwardRequest { target: wrong(), ..Default::default() };
     refused!(client.append_once(append.clone()));
     refused!(client.vote(ballot.clone()));
     refused!(client.pre_vote(ballot));
@@ -118,17 +79,10 @@ async fn every_call_is_guarded() {
         from_leader,
         ..Default::default()
     }));
-    refused!(client.offer_snapshot(proto::OfferSnapshotRequest {
-        target: wrong(),
-        vote,
-        manifest: None
-    }));
+    refused!(client.offer_snapshot(proto::OfferSnapshotRequest { target: wrong(), vote, manifest: None }));
     refused!(client.send_snapshot(stream::iter([chunk])));
     refused!(client.read_index(proto::ReadIndexRequest { target: wrong() }));
-    refused!(client.promote(proto::PromoteRequest {
-        target: wrong(),
-        ..Default::default()
-    }));
+    refused!(client.promote(proto::PromoteRequest { target: wrong(), ..Default::default() }));
     let mut answers = client.append(stream::iter([append])).await.unwrap().into_inner();
     refused!(answers.message());
     let mut answers = client.forward(stream::iter([command])).await.unwrap().into_inner();
@@ -145,78 +99,39 @@ async fn our_own_calls_come_through() {
     let channels = Channels::new(std::sync::Arc::new(TcpConnector), options());
     let mut client = channels.client(NODE, &server.addr, Lane::Forward);
     let here = || Some(target(NODE));
-    assert_eq!(
-        client
-            .read_index(proto::ReadIndexRequest { target: here() })
-            .await
-            .unwrap()
-            .into_inner()
-            .term,
-        TERM
-    );
-    let promote = proto::PromoteRequest {
-        target: here(),
-        ..Default::default()
-    };
+    assert_eq!(client.read_index(proto::ReadIndexRequest { target: here() }).await.unwrap().into_inner().term, TERM);
+    let promote = proto::PromoteRequest { target: here(), ..Default::default() };
     assert_eq!(client.promote(promote).await.unwrap().into_inner().leader, NODE);
-    let commands = (0..5).map(move |number| proto::ForwardRequest {
-        target: here(),
-        number,
-        ..Default::default()
-    });
+    let commands = (0..5).map(move |number| proto::ForwardRequest { target: here(), number, ..Default::default() });
     let answers = client.forward(stream::iter(commands)).await.unwrap().into_inner();
     let numbers: Vec<_> = answers.map(|answer| answer.unwrap().number).collect().await;
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
     let mut stranger = channels.at(&server.addr);
-    let question = proto::StatusRequest {
-        target: Some(proto::Target::default()),
-    };
+    let question = proto::StatusRequest { target: Some(proto::Target::default()) };
     assert_eq!(stranger.status(question).await.unwrap().into_inner().node_id, NODE);
 }
 
 #[tokio::test]
 async fn a_recovering_node_takes_neither_entries_nor_gives_votes() {
-    let server = Server::start(Raft {
-        grants: true,
-        ..Raft::default()
-    })
-    .await;
+    let server = Server::start(Raft { grants: true, ..Raft::default() }).await;
     server.gate.set_accept_appends(false);
     server.gate.set_accept_votes(false);
     let mut node = client(&server).await;
     let ballot = || Ballot::new(Vote::new(4, 1), None);
-    assert!(matches!(
-        node.vote(ballot(), soft_ttl(500)).await,
-        Err(RPCError::Unreachable(_))
-    ));
-    assert!(matches!(
-        node.pre_vote(ballot(), soft_ttl(500)).await,
-        Err(RPCError::Unreachable(_))
-    ));
-    let mut answers = node
-        .stream_append(stream::iter([append(0, 1)]), soft_ttl(500))
-        .await
-        .unwrap();
+    assert!(matches!(node.vote(ballot(), soft_ttl(500)).await, Err(RPCError::Unreachable(_))));
+    assert!(matches!(node.pre_vote(ballot(), soft_ttl(500)).await, Err(RPCError::Unreachable(_))));
+    let mut answers = node.stream_append(stream::iter([append(0, 1)]), soft_ttl(500)).await.unwrap();
     assert!(matches!(answers.next().await, Some(Err(RPCError::Unreachable(_)))));
     drop(answers);
     let mut beat = heartbeat_client(&server).await;
-    let mut answers = beat
-        .stream_append(stream::iter([heartbeat()]), soft_ttl(500))
-        .await
-        .unwrap();
+    let mut answers = beat.stream_append(stream::iter([heartbeat()]), soft_ttl(500)).await.unwrap();
     assert!(matches!(answers.next().await, Some(Err(RPCError::Unreachable(_)))));
 
     server.gate.set_accept_appends(true);
-    let mut answers = node
-        .stream_append(stream::iter([append(0, 1)]), soft_ttl(500))
-        .await
-        .unwrap();
+    let mut answers = node.stream_append(stream::iter([append(0, 1)]), soft_ttl(500)).await.unwrap();
     assert!(matches!(answers.next().await, Some(Ok(Ok(_)))));
     drop(answers);
-    assert!(matches!(
-        node.vote(ballot(), soft_ttl(500)).await,
-        Err(RPCError::Unreachable(_))
-    ));
+    assert!(matches!(node.vote(ballot(), soft_ttl(500)).await, Err(RPCError::Unreachable(_))));
     server.gate.set_accept_votes(true);
     assert!(node.vote(ballot(), soft_ttl(500)).await.unwrap().vote_granted);
 }
@@ -248,37 +163,14 @@ fn entries_that_no_leader_would_send_are_refused() {
     };
     check(&|_| {}).unwrap();
     let not_elected = |message: &mut proto::AppendRequest| {
-        message.vote = Some(proto::Vote {
-            term: TERM,
-            node_id: 1,
-            committed: false,
-        });
+        message.vote = Some(proto::Vote { term: TERM, node_id: 1, committed: false });
     };
     check(&not_elected).unwrap_err();
     check(&|message| message.vote = None).unwrap_err();
-    check(&|message| {
-        message.vote = Some(proto::Vote {
-            term: TERM - 1,
-            node_id: 1,
-            committed: true,
-        })
-    })
-    .unwrap_err();
+    check(&|message| message.vote = Some(proto::Vote { term: TERM - 1, node_id: 1, committed: true })).unwrap_err();
     check(&|message| message.prev_log_id = None).unwrap_err();
-    check(&|message| {
-        message.prev_log_id = Some(proto::LogId {
-            term: TERM + 1,
-            index: 4,
-        })
-    })
-    .unwrap_err();
+    check(&|message| message.prev_log_id = Some(proto::LogId { term: TERM + 1, index: 4 })).unwrap_err();
     check(&|message| message.entries.push(message.entries[0].clone())).unwrap_err();
     check(&|message| message.entries[0] = b"rubbish"[..].into()).unwrap_err();
-    check(&|message| {
-        message.prev_log_id = Some(proto::LogId {
-            term: TERM,
-            index: u64::MAX,
-        })
-    })
-    .unwrap_err();
+    check(&|message| message.prev_log_id = Some(proto::LogId { term: TERM, index: u64::MAX })).unwrap_err();
 }

@@ -28,12 +28,7 @@ use super::fake::*;
 fn snapshot(dir: &Path) -> Snapshot {
     let path = dir.join("snapshot");
     fs::create_dir_all(&path).unwrap();
-    for (name, size) in [
-        ("000001.sst", 3 << 20),
-        ("000002.sst", 1 << 20),
-        ("CURRENT", 16),
-        ("000003.log", 0),
-    ] {
+    for (name, size) in [("000001.sst", 3 << 20), ("000002.sst", 1 << 20), ("CURRENT", 16), ("000003.log", 0)] {
         fs::write(path.join(name), vec![size as u8 ^ 0x5a; size]).unwrap();
     }
     let manifest = proto::SnapshotManifest {
@@ -43,21 +38,13 @@ fn snapshot(dir: &Path) -> Snapshot {
         cluster_id: "here".to_owned(),
         membership: None,
     };
-    Snapshot {
-        meta: manifest::meta(&manifest).unwrap(),
-        snapshot: SnapshotDir { path, manifest },
-    }
+    Snapshot { meta: manifest::meta(&manifest).unwrap(), snapshot: SnapshotDir { path, manifest } }
 }
 
 async fn send(node: &mut Node, snapshot: &Snapshot) -> Result<Vote, StreamingError<TypeConfig>> {
-    let copy = Snapshot {
-        meta: snapshot.meta.clone(),
-        snapshot: snapshot.snapshot.clone(),
-    };
+    let copy = Snapshot { meta: snapshot.meta.clone(), snapshot: snapshot.snapshot.clone() };
     let never = std::future::pending::<ReplicationClosed>();
-    node.full_snapshot(leader(), copy, never, soft_ttl(5000))
-        .await
-        .map(|answer| answer.vote)
+    node.full_snapshot(leader(), copy, never, soft_ttl(5000)).await.map(|answer| answer.vote)
 }
 
 fn check_installed(server: &Server, snapshot: &Snapshot) {
@@ -65,10 +52,7 @@ fn check_installed(server: &Server, snapshot: &Snapshot) {
     assert_eq!(installed.len(), 1);
     assert_eq!(installed[0].manifest, snapshot.snapshot.manifest);
     manifest::verify(&installed[0].path, &snapshot.snapshot.manifest).unwrap();
-    assert_eq!(
-        fs::read_dir(server.raft.home.path().join("incoming")).unwrap().count(),
-        0
-    );
+    assert_eq!(fs::read_dir(server.raft.home.path().join("incoming")).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -87,12 +71,7 @@ async fn a_snapshot_is_sent_and_installed() {
 async fn a_snapshot_of_which_nothing_is_missing_is_installed_too() {
     let dir = tempfile::tempdir().unwrap();
     let (server, sent) = (Server::start(Raft::default()).await, snapshot(dir.path()));
-    let waiting = server
-        .raft
-        .home
-        .path()
-        .join("incoming")
-        .join(manifest::name(&sent.snapshot.manifest));
+    let waiting = server.raft.home.path().join("incoming").join(manifest::name(&sent.snapshot.manifest));
     fs::create_dir(&waiting).unwrap();
     for file in &sent.snapshot.manifest.files {
         fs::copy(sent.snapshot.path.join(&file.name), waiting.join(&file.name)).unwrap();
@@ -117,20 +96,14 @@ async fn a_transfer_is_cancelled_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let sent = snapshot(dir.path());
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let peer = crate::types::Peer {
-        http_addr: String::new(),
-        peer_addr: silent.local_addr().unwrap().to_string(),
-    };
+    let peer = crate::types::Peer { http_addr: String::new(), peer_addr: silent.local_addr().unwrap().to_string() };
     let mut factory = network();
     let mut node = factory.new_snapshot_client(NODE, &peer).await;
     let cancel = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         ReplicationClosed::new("enough")
     };
-    let copy = Snapshot {
-        meta: sent.meta.clone(),
-        snapshot: sent.snapshot.clone(),
-    };
+    let copy = Snapshot { meta: sent.meta.clone(), snapshot: sent.snapshot.clone() };
     let ended = node.full_snapshot(leader(), copy, cancel, soft_ttl(5000)).await;
     assert!(matches!(ended, Err(StreamingError::Closed(_))));
 
@@ -166,13 +139,7 @@ impl Connector for Breaking {
         let nth = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
         Box::pin(async move {
             let io = TcpStream::connect(addr.as_str()).await?;
-            Ok(BoxedIo::new(
-                Fragile {
-                    io,
-                    left: AtomicI64::new((FIRST_BREAK_BYTES * nth) as i64),
-                },
-                addr,
-            ))
+            Ok(BoxedIo::new(Fragile { io, left: AtomicI64::new((FIRST_BREAK_BYTES * nth) as i64) }, addr))
         })
     }
 

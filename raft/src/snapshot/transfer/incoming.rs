@@ -91,11 +91,7 @@ impl Incoming {
     /// resumed.
     pub(crate) async fn open(root: PathBuf, spawner: Arc<dyn Spawner>) -> io::Result<Self> {
         let store = run_blocking(spawner.as_ref(), move || Store::open(root)).await?;
-        Ok(Self {
-            store: Arc::new(Mutex::new(store)),
-            progress: Arc::default(),
-            spawner,
-        })
+        Ok(Self { store: Arc::new(Mutex::new(store)), progress: Arc::default(), spawner })
     }
 
     /// A leader offers a snapshot. A transfer of another snapshot ends with that.
@@ -196,11 +192,7 @@ impl Store {
         for path in folders.iter().filter(|path| Some(*path) != kept.as_ref()) {
             remove(path)?;
         }
-        Ok(Self {
-            root,
-            offers: 0,
-            current: None,
-        })
+        Ok(Self { root, offers: 0, current: None })
     }
 
     fn offer(&mut self, vote: Vote, offered: &proto::SnapshotManifest) -> Result<Offered, Refused> {
@@ -275,14 +267,8 @@ impl Store {
             Ok(()) => {
                 transfer.installing = true;
                 let meta = manifest::meta(&transfer.manifest)?;
-                let snapshot = SnapshotDir {
-                    path: transfer.dir.clone(),
-                    manifest: transfer.manifest.clone(),
-                };
-                Ok(Received {
-                    vote: transfer.vote,
-                    snapshot: Snapshot { meta, snapshot },
-                })
+                let snapshot = SnapshotDir { path: transfer.dir.clone(), manifest: transfer.manifest.clone() };
+                Ok(Received { vote: transfer.vote, snapshot: Snapshot { meta, snapshot } })
             }
             Err(error) => {
                 self.current = None;
@@ -318,9 +304,7 @@ impl Transfer {
         };
         let length = chunk.data.len();
         if length > CHUNK_BYTES_MAX {
-            return Err(Refused::Invalid(format!(
-                "a piece has {length} bytes; at most {CHUNK_BYTES_MAX} are taken"
-            )));
+            return Err(Refused::Invalid(format!("a piece has {length} bytes; at most {CHUNK_BYTES_MAX} are taken")));
         }
         if chunk.offset != part.bytes {
             return Err(Refused::Broken(format!(
@@ -329,16 +313,10 @@ impl Transfer {
             )));
         }
         if length as u64 > file.size_bytes - part.bytes {
-            return Err(Refused::Invalid(format!(
-                "a piece reaches beyond the end of {}",
-                file.name
-            )));
+            return Err(Refused::Invalid(format!("a piece reaches beyond the end of {}", file.name)));
         }
         if crc32c::crc32c(&chunk.data) != chunk.crc32c {
-            return Err(Refused::Broken(format!(
-                "a piece of {} was damaged on its way",
-                file.name
-            )));
+            return Err(Refused::Broken(format!("a piece of {} was damaged on its way", file.name)));
         }
         Ok(())
     }
@@ -413,10 +391,7 @@ fn resume(dir: &Path, offered: &proto::SnapshotManifest) -> io::Result<Vec<Part>
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() && found.len() <= file.size_bytes => {
                 let bytes = found.len();
-                Ok(Part {
-                    bytes,
-                    crc: (bytes == 0).then_some(0),
-                })
+                Ok(Part { bytes, crc: (bytes == 0).then_some(0) })
             }
             Ok(_) => remove(&path).map(|()| Part { bytes: 0, crc: Some(0) }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Part { bytes: 0, crc: Some(0) }),

@@ -30,11 +30,7 @@ pub(crate) enum ReadError {
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound {
-            Self::Gone(error)
-        } else {
-            Self::Io(error)
-        }
+        if error.kind() == io::ErrorKind::NotFound { Self::Gone(error) } else { Self::Io(error) }
     }
 }
 
@@ -74,21 +70,12 @@ impl Reader {
     pub(crate) fn new(snapshot: &SnapshotDir, have: Vec<u64>) -> Result<Self, ReadError> {
         let files = &snapshot.manifest.files;
         if have.len() != files.len() {
-            return Err(ReadError::Offer(format!(
-                "it has {} files, not {}",
-                have.len(),
-                files.len()
-            )));
+            return Err(ReadError::Offer(format!("it has {} files, not {}", have.len(), files.len())));
         }
         if let Some((file, _)) = files.iter().zip(&have).find(|(file, have)| **have > file.size_bytes) {
             return Err(ReadError::Offer(format!("it has more of {} than there is", file.name)));
         }
-        Ok(Self {
-            snapshot: snapshot.clone(),
-            have,
-            current: 0,
-            open: None,
-        })
+        Ok(Self { snapshot: snapshot.clone(), have, current: 0, open: None })
     }
 
     /// The next piece; None after the last. Blocks.
@@ -103,11 +90,7 @@ impl Reader {
                 None => {
                     let offset = self.have[self.current];
                     let path = self.snapshot.path.join(&file.name);
-                    Open {
-                        file: File::open(path)?,
-                        offset,
-                        crc: (offset == 0).then_some(0),
-                    }
+                    Open { file: File::open(path)?, offset, crc: (offset == 0).then_some(0) }
                 }
             };
             let piece = open.read(file, self.current)?;
@@ -127,17 +110,11 @@ impl Open {
     fn read(&mut self, file: &proto::SnapshotFile, index: usize) -> Result<Piece, ReadError> {
         let length = (file.size_bytes - self.offset).min(CHUNK_BYTES_MAX as u64) as usize;
         let mut data = vec![0; length];
-        self.file
-            .read_exact_at(&mut data, self.offset)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => ReadError::Damaged(format!("{} is too short", file.name)),
-                _ => ReadError::Io(error),
-            })?;
-        let piece = Piece {
-            file: index as u32,
-            offset: self.offset,
-            data: data.into(),
-        };
+        self.file.read_exact_at(&mut data, self.offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => ReadError::Damaged(format!("{} is too short", file.name)),
+            _ => ReadError::Io(error),
+        })?;
+        let piece = Piece { file: index as u32, offset: self.offset, data: data.into() };
         self.offset += length as u64;
         self.crc = self.crc.map(|crc| crc32c::crc32c_append(crc, &piece.data));
         Ok(piece)

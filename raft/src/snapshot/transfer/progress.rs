@@ -15,10 +15,7 @@ pub(crate) struct TransferProgress {
 
 impl TransferProgress {
     pub(crate) fn new(total: u64, done: u64) -> Self {
-        Self {
-            bytes_done: done.into(),
-            bytes_total: total.into(),
-        }
+        Self { bytes_done: done.into(), bytes_total: total.into() }
     }
 
     pub(crate) fn add(&self, bytes: u64) {
@@ -27,10 +24,7 @@ impl TransferProgress {
 
     /// Bytes done, and bytes in all.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        (
-            self.bytes_done.load(Ordering::Relaxed),
-            self.bytes_total.load(Ordering::Relaxed),
-        )
+        (self.bytes_done.load(Ordering::Relaxed), self.bytes_total.load(Ordering::Relaxed))
     }
 }
 
@@ -45,20 +39,13 @@ impl Transfers {
     pub(crate) fn begin(&self, target: u64, total: u64, done: u64) -> Running<'_> {
         let progress = Arc::new(TransferProgress::new(total, done));
         self.running.lock().insert(target, progress.clone());
-        Running {
-            transfers: self,
-            target,
-            progress,
-        }
+        Running { transfers: self, target, progress }
     }
 
     /// The transfers that are running: target, bytes done, bytes in all.
     pub(crate) fn running(&self) -> Vec<(u64, u64, u64)> {
         let running = self.running.lock();
-        running
-            .iter()
-            .map(|(target, progress)| (*target, progress.bytes().0, progress.bytes().1))
-            .collect()
+        running.iter().map(|(target, progress)| (*target, progress.bytes().0, progress.bytes().1)).collect()
     }
 }
 
@@ -82,10 +69,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut running = self.transfers.running.lock();
         // A newer transfer to the same node may have taken the place.
-        if running
-            .get(&self.target)
-            .is_some_and(|shown| Arc::ptr_eq(shown, &self.progress))
-        {
+        if running.get(&self.target).is_some_and(|shown| Arc::ptr_eq(shown, &self.progress)) {
             running.remove(&self.target);
         }
     }

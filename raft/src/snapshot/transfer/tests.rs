@@ -23,15 +23,9 @@ fn leader() -> Vote {
 fn snapshot(dir: &Path, index: u64) -> SnapshotDir {
     let path = dir.join(format!("snapshot-{index}"));
     fs::create_dir_all(&path).unwrap();
-    let sizes = [
-        ("000012.sst", 5 * CHUNK_BYTES_MAX / 2),
-        ("000013.sst", CHUNK_BYTES_MAX),
-        ("000014.log", 0),
-    ];
+    let sizes = [("000012.sst", 5 * CHUNK_BYTES_MAX / 2), ("000013.sst", CHUNK_BYTES_MAX), ("000014.log", 0)];
     for (name, size) in sizes {
-        let body: Vec<u8> = (0..size as u64)
-            .map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ index) as u8)
-            .collect();
+        let body: Vec<u8> = (0..size as u64).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ index) as u8).collect();
         fs::write(path.join(name), body).unwrap();
     }
     fs::write(path.join("CURRENT"), b"MANIFEST-000004\n").unwrap();
@@ -93,10 +87,7 @@ impl Receiver {
     async fn install(&self, snapshot: &SnapshotDir, offered: &Offered) {
         let received = self.incoming.finish(&offered.transfer).await.unwrap();
         assert_eq!(received.vote, leader());
-        assert_eq!(
-            received.snapshot.meta.last_log_id.unwrap().index(),
-            snapshot.manifest.last_log_id.unwrap().index
-        );
+        assert_eq!(received.snapshot.meta.last_log_id.unwrap().index(), snapshot.manifest.last_log_id.unwrap().index);
         let found = received.snapshot.snapshot;
         assert_eq!(found.manifest, snapshot.manifest);
         manifest::verify(&found.path, &snapshot.manifest).unwrap();
@@ -136,10 +127,7 @@ async fn a_transfer_resumes_after_a_break_at_each_chunk_boundary() {
             assert_eq!(have == total, broken_after == 5, "{:?}", second.have_bytes);
             assert_eq!(have == 0, broken_after == 0, "{:?}", second.have_bytes);
             assert_eq!(receiver.incoming.progress(), Some((have, total)));
-            assert!(
-                receiver.send(&sent, &second, 5 - broken_after).await,
-                "nothing was sent twice"
-            );
+            assert!(receiver.send(&sent, &second, 5 - broken_after).await, "nothing was sent twice");
             assert_eq!(receiver.incoming.progress(), Some((total, total)));
             receiver.install(&sent, &second).await;
         }
@@ -155,12 +143,7 @@ async fn a_transfer_resumes_in_the_middle_of_a_piece() {
     receiver.send(&sent, &offered, 2).await;
     let path = receiver.path(&sent, "000012.sst");
     let torn = CHUNK_BYTES_MAX as u64 + 77;
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(torn)
-        .unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(torn).unwrap();
     receiver.restart().await;
     let offered = receiver.offer(&sent).await;
     assert_eq!(offered.have_bytes[0], torn);
@@ -174,11 +157,7 @@ async fn a_corrupt_chunk_is_refused_and_changes_nothing() {
     let sent = snapshot(dir.path(), 10);
     let receiver = Receiver::open(dir.path()).await;
     let offered = receiver.offer(&sent).await;
-    let piece = Reader::new(&sent, offered.have_bytes.clone())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
+    let piece = Reader::new(&sent, offered.have_bytes.clone()).unwrap().next().unwrap().unwrap();
     let mut damaged = chunk(&offered.transfer, piece);
     let mut bytes = damaged.data.to_vec();
     bytes[1000] ^= 1;
@@ -206,10 +185,7 @@ async fn a_corrupt_partial_file_is_noticed_by_the_whole_checksum_and_sent_again(
     assert_ne!(offered.have_bytes[0], 0);
     assert!(receiver.send(&sent, &offered, usize::MAX).await);
     let refused = receiver.incoming.finish(&offered.transfer).await.unwrap_err();
-    assert!(
-        matches!(&refused, Refused::Damaged(name) if name == "000012.sst"),
-        "{refused}"
-    );
+    assert!(matches!(&refused, Refused::Damaged(name) if name == "000012.sst"), "{refused}");
     assert!(!path.exists());
 
     let offered = receiver.offer(&sent).await;
@@ -232,31 +208,16 @@ async fn hostile_manifests_and_pieces_are_refused() {
     }
     let mut huge = sent.manifest.clone();
     (huge.files[0].size_bytes, huge.files[1].size_bytes) = (u64::MAX, u64::MAX);
-    assert!(matches!(
-        receiver.incoming.offer(leader(), huge).await,
-        Err(Refused::Invalid(_))
-    ));
+    assert!(matches!(receiver.incoming.offer(leader(), huge).await, Err(Refused::Invalid(_))));
     assert_eq!(receiver.folders(), Vec::<String>::new());
 
     let not_elected = receiver.incoming.offer(Vote::new(TERM, 1), sent.manifest.clone()).await;
     assert!(matches!(not_elected, Err(Refused::Invalid(_))));
-    let too_old = receiver
-        .incoming
-        .offer(Vote::new_committed(TERM - 1, 1), sent.manifest.clone())
-        .await;
+    let too_old = receiver.incoming.offer(Vote::new_committed(TERM - 1, 1), sent.manifest.clone()).await;
     assert!(matches!(too_old, Err(Refused::Invalid(_))));
 
     let offered = receiver.offer(&sent).await;
-    let piece = |file, offset, data: Vec<u8>| {
-        chunk(
-            &offered.transfer,
-            Piece {
-                file,
-                offset,
-                data: data.into(),
-            },
-        )
-    };
+    let piece = |file, offset, data: Vec<u8>| chunk(&offered.transfer, Piece { file, offset, data: data.into() });
     for hostile in [
         piece(99, 0, vec![1]),
         piece(0, 1, vec![1]),
@@ -267,10 +228,7 @@ async fn hostile_manifests_and_pieces_are_refused() {
     ] {
         let what = format!("file {} at {}", hostile.file, hostile.offset);
         let refused = receiver.incoming.write(hostile).await.unwrap_err();
-        assert!(
-            matches!(refused, Refused::Invalid(_) | Refused::Broken(_)),
-            "{what}: {refused}"
-        );
+        assert!(matches!(refused, Refused::Invalid(_) | Refused::Broken(_)), "{what}: {refused}");
     }
     assert!(receiver.send(&sent, &offered, usize::MAX).await);
     receiver.install(&sent, &offered).await;
@@ -290,10 +248,7 @@ async fn another_snapshot_replaces_the_one_that_was_coming() {
     let late = Reader::new(&old, vec![0; 4]).unwrap().next().unwrap().unwrap();
     let refused = receiver.incoming.write(chunk(&first.transfer, late)).await.unwrap_err();
     assert!(matches!(refused, Refused::Superseded(_)), "{refused}");
-    assert!(matches!(
-        receiver.incoming.finish(&first.transfer).await,
-        Err(Refused::Superseded(_))
-    ));
+    assert!(matches!(receiver.incoming.finish(&first.transfer).await, Err(Refused::Superseded(_))));
     assert!(receiver.send(&new, &second, usize::MAX).await);
     receiver.install(&new, &second).await;
 }
@@ -305,10 +260,7 @@ async fn an_incomplete_transfer_is_not_installed() {
     let receiver = Receiver::open(dir.path()).await;
     let offered = receiver.offer(&sent).await;
     assert!(!receiver.send(&sent, &offered, 4).await);
-    assert!(matches!(
-        receiver.incoming.finish(&offered.transfer).await,
-        Err(Refused::Broken(_))
-    ));
+    assert!(matches!(receiver.incoming.finish(&offered.transfer).await, Err(Refused::Broken(_))));
     let offered = receiver.offer(&sent).await;
     assert!(receiver.send(&sent, &offered, 1).await, "what was there is kept");
     receiver.install(&sent, &offered).await;
@@ -322,10 +274,7 @@ async fn while_one_is_installed_no_other_is_taken() {
     let offered = receiver.offer(&old).await;
     receiver.send(&old, &offered, usize::MAX).await;
     let received = receiver.incoming.finish(&offered.transfer).await.unwrap();
-    assert!(matches!(
-        receiver.incoming.offer(leader(), new.manifest.clone()).await,
-        Err(Refused::Busy)
-    ));
+    assert!(matches!(receiver.incoming.offer(leader(), new.manifest.clone()).await, Err(Refused::Busy)));
     assert!(received.snapshot.snapshot.path.exists());
     receiver.incoming.installed(&offered.transfer, true).await;
     receiver.offer(&new).await;

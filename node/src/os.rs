@@ -1,4 +1,5 @@
-//! What the operating system does for the supervisor: signals to children, and their death with their parent.
+//! What this program asks of the operating system directly: signals to children, their death with their parent, and its
+//! own end.
 
 use std::io;
 
@@ -8,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Ends a child with its parent, however the parent ends: a supervisor that was killed leaves no node behind that holds
 /// the ports. SIGKILL, because a node survives that by design and because a paused one hears nothing else.
 #[allow(unsafe_code)]
-pub(super) fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
     let set = move || {
         // SAFETY: prctl and getppid only set and read attributes of the calling process. Both are async-signal-safe, as
@@ -32,7 +33,7 @@ pub(super) fn die_with_parent(command: &mut Command) {
 
 /// Asks a child to finish. The caller has not waited for it yet, so the number cannot be another process's.
 #[allow(unsafe_code)]
-pub(super) fn terminate(pid: u32) {
+pub(crate) fn terminate(pid: u32) {
     let Ok(pid) = libc::pid_t::try_from(pid) else { return };
     // SAFETY: kill takes two numbers and touches no memory of ours.
     unsafe {
@@ -49,7 +50,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Takes the signals from now on.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -65,4 +66,12 @@ impl Signals {
             _ = self.hang_up.recv() => {}
         }
     }
+}
+
+/// Ends this process now, without closing what is still open. RocksDB takes down what its own threads still use when a
+/// process ends the usual way, and aborts; a node has made everything durable that it wants to keep by then.
+#[allow(unsafe_code)]
+pub(crate) fn end_process(code: u8) -> ! {
+    // SAFETY: _exit takes a number, touches no memory of ours and does not return.
+    unsafe { libc::_exit(i32::from(code)) }
 }

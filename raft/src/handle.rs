@@ -77,6 +77,16 @@ impl Handle {
         Self { node }
     }
 
+    #[cfg(test)]
+    pub(crate) fn proposer(&self) -> crate::propose::Proposer {
+        self.node.proposer.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<Node> {
+        Arc::downgrade(&self.node)
+    }
+
     /// This node's id.
     pub fn node_id(&self) -> u64 {
         self.node.options.node_id

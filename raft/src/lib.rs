@@ -34,6 +34,8 @@ mod snapshot;
 mod spawn;
 mod state_machine;
 mod submit;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod types;
 mod upkeep;

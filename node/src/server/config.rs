@@ -130,7 +130,7 @@ fn fill(layer: Layer) -> Result<ServerConfig, Advice> {
         insecure: layer.insecure.unwrap_or(false),
         zone: layer.zone.filter(|zone| !zone.is_empty()),
         service_key,
-        log: layer.log.unwrap_or_else(|| "info".into()),
+        log: layer.log.unwrap_or_else(|| "info,openraft=warn".into()),
         log_format: layer.log_format.unwrap_or_default(),
         heartbeat_ms: layer.heartbeat_ms.unwrap_or(50),
         election_min_ms: layer.election_min_ms.unwrap_or(200),

@@ -83,6 +83,11 @@ impl Proposer {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) async fn ended(&self) {
+        self.intake.closed().await;
+    }
+
     /// Stops deciding and waits until everything handed over is applied; false when this node does not lead.
     pub(crate) async fn drain(&self) -> bool {
         let (tx, rx) = oneshot::channel();
@@ -124,6 +129,8 @@ impl Loop {
     /// Waits until this node leads and the first entry of its term is applied; turns commands away meanwhile.
     async fn wait_to_lead(&mut self) -> Option<u64> {
         loop {
+            // Raft has stopped: what it said last about who leads means nothing any more.
+            self.parts.leadership.has_changed().ok()?;
             let leadership = *self.parts.leadership.borrow_and_update();
             let applied = *self.parts.applied.borrow_and_update();
             let leads = leadership.leader == Some(self.parts.node_id) && self.barred != Some(leadership.term);

@@ -38,7 +38,10 @@ async fn the_leader_is_killed_over_and_over() {
         }
         let first = load.first_write_begun_after(killed, Duration::from_secs(30)).await.unwrap();
         let stalled = stalls.worst(killed, killed + first);
-        eprintln!("round {round}: node {} killed, first write after {first:.0?} (worst stall {stalled:.0?})", leader.id);
+        eprintln!(
+            "round {round}: node {} killed, first write after {first:.0?} (worst stall {stalled:.0?})",
+            leader.id
+        );
         if first > LONGEST_MAX && stalled < STALL_MIN {
             inexcusable.push(first);
         }
@@ -64,7 +67,10 @@ async fn the_leader_is_killed_over_and_over() {
     report.assert_only_failures(&FAILURES);
     assert!(report.unresolved.is_empty(), "every write had its answer in the end: {:?}", report.unresolved);
     assert!(verified.changes >= 200 * rounds, "the load was one: {verified:?}");
-    assert!(report.acknowledged.iter().any(|write| write.attempts > 1), "some writes were under way when the leader died");
+    assert!(
+        report.acknowledged.iter().any(|write| write.attempts > 1),
+        "some writes were under way when the leader died"
+    );
     assert!(median(&times) <= MEDIAN_MAX, "median {:?} of {times:?}", median(&times));
     assert!(inexcusable.is_empty(), "longer than {LONGEST_MAX:?}, and the machine had time: {inexcusable:?}");
 }

@@ -62,7 +62,10 @@ async fn replicas_are_promoted_and_clients_do_not_notice() {
         let stalled = stalls.worst(begun, ended + pause);
         eprintln!(
             "round {round}: {} -> {target} asked of {by}: took {}, longest write {pause:.0?} of {} (just before {:.0?}; worst stall {stalled:.0?})",
-            before.id, answer.body["took_ms"], writes.len(), usual.last().unwrap(),
+            before.id,
+            answer.body["took_ms"],
+            writes.len(),
+            usual.last().unwrap(),
         );
         if pause > PAUSE_MAX && stalled < STALL_MIN {
             inexcusable.push(pause);
@@ -73,13 +76,18 @@ async fn replicas_are_promoted_and_clients_do_not_notice() {
     figure("promotion_load", report.figures());
     let ms = |time: &Duration| time.as_millis() as u64;
     let all = |times: &[Duration]| json!({"median": ms(&median(times)), "max": ms(&longest(times)), "all": times.iter().map(ms).collect::<Vec<_>>()});
-    let figures = json!({"rounds": rounds, "pause": all(&pauses), "longest_write_without": all(&usual), "took": all(&took)});
+    let figures =
+        json!({"rounds": rounds, "pause": all(&pauses), "longest_write_without": all(&usual), "took": all(&took)});
     figure("promotion_ms", figures);
     report.verify(&cluster, Duration::from_secs(60)).await;
 
     assert!(report.failures.is_empty(), "no request fails: {:#?}", &report.failures[..report.failures.len().min(5)]);
     assert!(report.unresolved.is_empty());
-    assert!(median(&pauses) <= MEDIAN_MAX, "median {:?} of {pauses:?} (without a promotion: {usual:?})", median(&pauses));
+    assert!(
+        median(&pauses) <= MEDIAN_MAX,
+        "median {:?} of {pauses:?} (without a promotion: {usual:?})",
+        median(&pauses)
+    );
     assert!(inexcusable.is_empty(), "longer than {PAUSE_MAX:?}, and the machine had time: {inexcusable:?}");
 }
 
@@ -115,7 +123,11 @@ impl Held {
         let mut reasons = Vec::new();
         for by in [self.other, self.leader.id] {
             let answer = promote(&self.cluster, by, self.unfit).await;
-            assert_eq!((answer.status.as_u16(), answer.code()), (409, Some("not_eligible")), "{when}, asked of {by}: {answer}");
+            assert_eq!(
+                (answer.status.as_u16(), answer.code()),
+                (409, Some("not_eligible")),
+                "{when}, asked of {by}: {answer}"
+            );
             let checks = answer.body["checks"].as_array().cloned().unwrap_or_default();
             assert!(!checks.is_empty(), "{when}: the failed checks are named: {answer}");
             for check in &checks {
@@ -203,6 +215,29 @@ async fn a_node_that_is_paused_is_refused() {
     held.cluster.node(held.unfit).resume().unwrap();
     held.recover().await;
     held.nothing_changed("after it was resumed").await;
+}
+
+/// A promotion stops the leader's intake for a moment. A client that goes away just then must not leave it stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_stops_nothing() {
+    let held = Held::start(false).await;
+    for patience_ms in [5, 20, 40, 80, 120, 160] {
+        // A replica that does not answer keeps the promotion waiting, writes stopped.
+        held.cluster.node(held.unfit).pause().unwrap();
+        held.write_through(held.leader.id).await;
+        let request = held
+            .cluster
+            .client(held.leader.id)
+            .request(Method::POST, &format!("/cluster/nodes/{}/promote", held.unfit));
+        let answer = request.timeout(Duration::from_millis(patience_ms)).send().await;
+        eprintln!(
+            "{patience_ms} ms: {:?}",
+            answer.map(|answer| answer.to_string()).map_err(|error| format!("{error:#}"))
+        );
+        held.nothing_changed(&format!("after a client that waited {patience_ms} ms")).await;
+        held.cluster.node(held.unfit).resume().unwrap();
+        held.recover().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

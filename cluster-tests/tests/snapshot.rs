@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(60);
+/// How often the bytes of a transfer are looked at.
+const LOOK: Duration = Duration::from_micros(300);
 const FAILURES: [&str; 6] = ["connect", "broken", "no_leader", "quorum_lost", "deadline_exceeded", "outcome_unknown"];
 
 /// A cluster that makes snapshots, and purges its log, after a few hundred entries.
@@ -192,17 +194,21 @@ impl Big {
         self.cluster.network().carried_bytes(Source::Node(self.leader.id), Source::Node(self.node))
     }
 
-    /// Waits until `bytes` more have flowed; false when the snapshot was there before that.
-    async fn flowed(&self, bytes: u64) -> bool {
-        let (from, before) = (self.sent(), installed(&self.cluster, self.node));
-        let flowing = || async {
-            if installed(&self.cluster, self.node) > before {
-                return Ok(false);
+    /// Waits until `bytes` more have flowed and does `then`, at once: on one machine a transfer is over in a blink. False,
+    /// without `then`, when the snapshot was there before that.
+    fn once_flowed(&self, bytes: u64, then: impl FnOnce()) -> bool {
+        let (from, before, deadline) = (self.sent(), installed(&self.cluster, self.node), Instant::now() + LATER);
+        tokio::task::block_in_place(|| {
+            while self.sent() < from + bytes {
+                if installed(&self.cluster, self.node) > before {
+                    return false;
+                }
+                assert!(Instant::now() < deadline, "waited in vain for {bytes} bytes; {} came", self.sent() - from);
+                std::thread::sleep(LOOK);
             }
-            ensure!(self.sent() >= from + bytes, "{} bytes", self.sent() - from);
-            Ok(true)
-        };
-        self.cluster.wait_until(LATER, "a snapshot to flow", flowing).await.unwrap()
+            then();
+            true
+        })
     }
 
     /// Whatever the receiver answers from its own state, it is nothing or all of it. True if it answered.
@@ -257,8 +263,7 @@ async fn a_transfer_that_breaks_resumes_and_never_leaves_half_a_state() {
     let (before, from) = (installed(&big.cluster, big.node), big.sent());
     big.cluster.node(big.node).start().unwrap();
     let mut cuts = 0;
-    while cuts < 6 && big.flowed(2 << 20).await {
-        big.cluster.partition(big.node);
+    while cuts < 6 && big.once_flowed(2 << 20, || big.cluster.partition(big.node)) {
         cuts += 1;
         assert_eq!(installed(&big.cluster, big.node), before, "the transfer was cut while it ran");
         big.look().await.unwrap();
@@ -276,11 +281,10 @@ async fn a_transfer_that_breaks_resumes_and_never_leaves_half_a_state() {
     let before = installed(&big.cluster, big.node);
     big.cluster.node(big.node).start().unwrap();
     let mut kills = 0;
-    while kills < 3 && big.flowed(4 << 20).await {
-        big.look().await.unwrap();
-        big.cluster.node(big.node).kill().unwrap();
+    while kills < 3 && big.once_flowed(4 << 20, || big.cluster.node(big.node).kill().unwrap()) {
         kills += 1;
         big.cluster.node(big.node).start().unwrap();
+        big.look().await.unwrap();
     }
     assert!(kills >= 2, "the receiver was killed {kills} times only: the state is too small for this test");
     big.finish(before).await;

@@ -312,6 +312,9 @@ fn raft_config(options: &Options) -> Config {
         enable_pre_vote: Some(true),
         // Hazard 1: a restarted leader must not believe that it still leads.
         enable_leader_restore: Some(false),
+        // A member whose data was lost begins anew (see `bootstrap`): without this the leader, which remembers how far
+        // its log had come, never sends it anything again.
+        allow_log_reversion: Some(true),
         ..Config::default()
     }
 }

@@ -101,8 +101,17 @@ impl Node {
         Promotion::of(checks)
     }
 
-    /// Makes `node` the leader. Runs on the leader; one at a time.
+    /// Makes `node` the leader. Runs on the leader; one at a time. Goes on when whoever asked goes away: stopped half
+    /// way it would leave the intake stopped.
     pub(crate) async fn promote_here(self: &Arc<Self>, node: u64, timeout: Duration) -> Result<Promoted, PromoteError> {
+        let here = self.clone();
+        match tokio::spawn(async move { here.promote_to_the_end(node, timeout).await }).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::ShuttingDown.into()),
+        }
+    }
+
+    async fn promote_to_the_end(self: &Arc<Self>, node: u64, timeout: Duration) -> Result<Promoted, PromoteError> {
         let begun = Instant::now();
         if !self.peers.all().contains_key(&node) {
             return Err(PromoteError::UnknownNode(node));
@@ -120,7 +129,7 @@ impl Node {
             return Err(Error::NoLeader.into());
         }
         // Everything decided is applied here; the replica gets the last of it in a moment.
-        let ready = self.wait_until_level(node).await;
+        let ready = self.wait_until_level(node).await && self.answers(node).await;
         let last_look = self.eligibility(node);
         if !ready || !last_look.eligible {
             self.proposer.resume().await;
@@ -159,6 +168,14 @@ impl Node {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Whether the replica answers, now: a transfer to one that has just died leaves nobody to lead.
+    async fn answers(&self, node: u64) -> bool {
+        let Some(mut client) = self.peers.client(node, crate::network::Lane::Control) else { return false };
+        let request = aerodb_proto::StatusRequest { target: Some(self.peers.target(node)) };
+        let answer = tokio::time::timeout(self.options.election_min, client.status(request)).await;
+        matches!(answer, Ok(Ok(status)) if !status.get_ref().recovering)
     }
 
     /// Waits, while writes wait too, until the replica has all of the log; false when it takes too long.

@@ -24,19 +24,21 @@ use super::wire::{self, Append, Appended};
 pub(crate) async fn open<S>(
     link: &Link,
     mut client: Client,
-    input: S,
+    mut input: S,
     stall: Duration,
 ) -> Result<BoxStream<'static, Result<Appended, RpcError>>, RpcError>
 where
     S: Stream<Item = Append> + Send + Unpin + 'static,
 {
+    // openraft waits in here when a node cannot be reached: without a request there is no reason to connect.
+    let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
     let (requests, outgoing) = mpsc::channel(link.options().append_in_flight_max);
     let opening = client.append(ReceiverStream::new(outgoing));
     let answers = match tokio::time::timeout(stall, opening).await {
         Ok(opened) => opened.map_err(|status| errors::from_status(&status))?.into_inner(),
         Err(_) => return Err(link.timeout(RPCTypes::AppendEntries, stall)),
     };
-    let pipeline = Pipeline {
+    let mut pipeline = Pipeline {
         link: link.clone(),
         input: Some(input),
         requests: Some(requests),
@@ -46,6 +48,7 @@ where
         heard: Instant::now(),
         stall,
     };
+    pipeline.send(&first);
     Ok(stream::unfold(Some(pipeline), |pipeline| async move {
         let mut pipeline = pipeline?;
         match pipeline.next().await? {

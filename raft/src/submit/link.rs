@@ -44,7 +44,14 @@ impl Link {
                         }
                     }
                 }
-                Err(error) => tracing::debug!(leader, %error, "no stream to the leader"),
+                Err(error) => {
+                    tracing::debug!(leader, %error, "no stream to the leader");
+                    if never_connected(&error) {
+                        for (_, reply) in answers.lock().drain() {
+                            drop(reply.send(Answer::NotTaken { overloaded: false }));
+                        }
+                    }
+                }
             }
             // Dropping the senders tells everybody who waits.
             answers.lock().clear();
@@ -83,4 +90,16 @@ pub(super) enum Sent {
     Full,
     /// Not sent: the stream has ended.
     Broken,
+}
+
+/// Whether there was no connection at all: nothing can have been handed over then.
+fn never_connected(status: &tonic::Status) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

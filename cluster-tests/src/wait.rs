@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_hangs_is_cut_off() {
-        let error = wait_until(Duration::from_millis(20), "an answer", || std::future::pending::<Result<()>>());
+        let error = wait_until(Duration::from_millis(20), "an answer", std::future::pending::<Result<()>>);
         let error = tokio::time::timeout(Duration::from_secs(5), error).await.unwrap().unwrap_err();
         assert!(format!("{error:#}").contains("the first look did not end"), "{error:#}");
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerodb_engine::Engine;
+use aerodb_engine::kv::Store;
 use aerodb_proto as proto;
 use futures::future::join_all;
 use openraft::storage::RaftLogStorage;
@@ -55,6 +56,7 @@ pub(crate) async fn look(
     Ok(proto::StatusResponse {
         group: crate::network::GROUP,
         node_id: options.node_id,
+        // A vote without data is not enough: a member that began to relearn has one, and must not be taken for new.
         initialized: state.last_log_id.is_some() || vote.is_some() || applied.is_some(),
         vote: vote.as_ref().map(convert::vote_proto),
         last_log_id: state.last_log_id.as_ref().map(convert::log_id_proto).or(applied),
@@ -72,10 +74,17 @@ pub(crate) async fn look(
 pub(crate) async fn decide(
     found: &proto::StatusResponse,
     log: &mut LogStore,
+    store: &dyn Store,
     peers: &Peers,
 ) -> Result<Begin, StartError> {
     let failed = |error: std::io::Error| StartError::Raft(error.to_string());
-    if found.initialized {
+    // It died while it learned: the vote that it took over then still stands, and what it had forgotten it still lacks.
+    if marker::is_set(store).map_err(failed)? {
+        return Ok(Begin::Relearn);
+    }
+    // A state without a log has forgotten votes and acknowledged entries just as an empty folder has.
+    let state = log.get_log_state().await.map_err(failed)?;
+    if state.last_log_id.is_some() || found.vote.is_some() {
         return Ok(Begin::Resume);
     }
     let others = peers.others();
@@ -88,6 +97,7 @@ pub(crate) async fn decide(
         };
         if heard.values().any(lives) {
             if heard.len() == others.len() {
+                marker::set(store).map_err(failed)?;
                 if let Some(vote) = highest_vote(&heard) {
                     log.save_vote(&vote).await.map_err(failed)?;
                 }
@@ -134,7 +144,7 @@ fn highest_vote(heard: &BTreeMap<u64, proto::StatusResponse>) -> Option<Vote> {
 }
 
 /// Lets the node take part.
-pub(crate) async fn begin(node: &Arc<Node>, begin: Begin) -> Result<(), StartError> {
+pub(crate) async fn begin(node: &Arc<Node>, begin: Begin, store: Arc<dyn Store>) -> Result<(), StartError> {
     node.gate.set_accept_appends(true);
     match begin {
         Begin::Resume => node.gate.set_accept_votes(true),
@@ -148,14 +158,14 @@ pub(crate) async fn begin(node: &Arc<Node>, begin: Begin) -> Result<(), StartErr
             node.gate.set_accept_votes(true);
         }
         Begin::Relearn => {
-            tokio::spawn(relearn(node.clone()));
+            tokio::spawn(relearn(node.clone(), store));
         }
     }
     Ok(())
 }
 
 /// Waits until this node has applied what a leader, confirmed from now on, had committed; then it votes again.
-async fn relearn(node: Arc<Node>) {
+async fn relearn(node: Arc<Node>, store: Arc<dyn Store>) {
     loop {
         if let Ok(point) = node.reads.confirm().await {
             let mut applied = node.applied.clone();
@@ -169,8 +179,39 @@ async fn relearn(node: Arc<Node>) {
         }
         sleep(PAUSE).await;
     }
+    if let Err(error) = marker::clear(&*store) {
+        return node.fence.fence(&error.to_string());
+    }
     node.gate.set_accept_votes(true);
     node.raft.runtime_config().elect(true);
     node.relearning.send_replace(false);
     tracing::info!("this node has all that the cluster had committed: it votes again");
+}
+
+/// The note in the log's store that this member has not learned everything yet. It is durable before the vote that the
+/// member takes over, and goes once it may vote: a member that dies in between must not come back as one that knows.
+mod marker {
+    use std::io;
+
+    use aerodb_engine::kv::{Cf, Store, WriteBatch};
+
+    /// The `meta` family of the log's store.
+    const META: Cf = Cf(1);
+    const KEY: &[u8] = b"relearning";
+
+    pub(super) fn is_set(store: &dyn Store) -> io::Result<bool> {
+        Ok(store.get(META, KEY)?.is_some())
+    }
+
+    pub(super) fn set(store: &dyn Store) -> io::Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.put(META, KEY, Vec::new());
+        Ok(store.write(batch, true)?)
+    }
+
+    pub(super) fn clear(store: &dyn Store) -> io::Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.delete(META, KEY);
+        Ok(store.write(batch, true)?)
+    }
 }

@@ -163,7 +163,8 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         clock: clock.clone(),
         metrics: log_metrics,
     };
-    let log = LogStore::open(log_db, spawner.clone(), LogOptions::default(), hooks).map_err(|e| data(e.to_string()))?;
+    let log = LogStore::open(log_db.clone(), spawner.clone(), LogOptions::default(), hooks)
+        .map_err(|e| data(e.to_string()))?;
     let snapshots = SnapshotStore::open(dir.join("snapshots"), engine.clone()).map_err(|e| data(e.to_string()))?;
     let snapshots = Arc::new(snapshots);
     let incoming = Incoming::open(dir.join("snapshots").join("incoming"), spawner.clone());
@@ -202,7 +203,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         }
     });
 
-    let begin = bootstrap::decide(&found, &mut log_here, &peers).await?;
+    let begin = bootstrap::decide(&found, &mut log_here, &*log_db, &peers).await?;
 
     let (applied_tx, applied) = watch::channel(Applied::of(&engine.meta()));
     let machine = StateMachine {
@@ -222,6 +223,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         raft.runtime_config().elect(false);
     }
     peers.attach(raft.clone());
+    fence_when_it_ends(&raft, fence.clone(), stop.clone());
     consensus.set(raft.clone());
 
     let leadership = leadership::follow(&raft);
@@ -281,9 +283,21 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         process: crate::process::Process::default(),
     });
     handler.attach(node.clone());
-    bootstrap::begin(&node, begin).await?;
+    bootstrap::begin(&node, begin, log_db).await?;
     upkeep::start(&node);
     Ok(Handle::new(node))
+}
+
+/// Raft ends by itself only when it can no longer vouch for something, also where no store of ours has said so (a damaged
+/// snapshot that it was sending). A process that lives on without it would be asked for ever.
+fn fence_when_it_ends(raft: &Raft, fence: Fence, stop: CancellationToken) {
+    let mut metrics = raft.server_metrics();
+    tokio::spawn(async move {
+        while metrics.changed().await.is_ok() {}
+        if !stop.is_cancelled() {
+            fence.fence("replication has stopped by itself; the log lines before this one say why");
+        }
+    });
 }
 
 /// The members of a new cluster. Every first member writes this as the first entry of its own log, so it must come out

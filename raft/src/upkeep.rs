@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerodb_proto as proto;
+use openraft::async_runtime::watch::WatchReceiver;
 use proto::command::Op;
 use proto::{Command, outcome};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -174,11 +175,15 @@ async fn tend(node: Arc<Node>) {
     {
         node.identity.set_cluster_id(&id);
     }
+    // A snapshot that is being sent would be replaced under its receiver, which would begin anew again and again.
+    if !node.transfers.running().is_empty() {
+        return;
+    }
     let applied = node.applied.borrow().index;
-    let first = node.log.first_index();
-    let entries = applied.saturating_sub(first);
-    let due = entries > node.options.snapshot_log_entries + node.options.log_keep_entries
-        || (node.log.log_bytes() > node.options.snapshot_log_bytes && entries > node.options.log_keep_entries);
+    let covered = node.raft.metrics().borrow_watched().snapshot.map_or(0, |last| last.index());
+    let bytes = node.log.bytes_between(covered + 1, applied + 1).await.unwrap_or(0);
+    let due =
+        applied.saturating_sub(covered) > node.options.snapshot_log_entries || bytes > node.options.snapshot_log_bytes;
     if due && let Err(fatal) = node.raft.trigger().snapshot().await {
         tracing::debug!(%fatal, "no snapshot: replication has stopped");
     }

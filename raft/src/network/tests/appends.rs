@@ -85,8 +85,9 @@ async fn an_idle_stream_lives_and_a_silent_node_is_noticed() {
     let mut node = client(&server).await;
     let (requests, input) = tokio::sync::mpsc::channel(1);
     let input = tokio_stream::wrappers::ReceiverStream::new(input);
-    let mut answers = node.stream_append(input, soft_ttl(10)).await.unwrap();
+    // The stream opens with its first request.
     requests.send(append(0, 10)).await.unwrap();
+    let mut answers = node.stream_append(input, soft_ttl(10)).await.unwrap();
     assert!(matches!(answers.next().await, Some(Ok(Ok(_)))));
     let idle = tokio::time::timeout(options().append_stall_timeout * 2, answers.next()).await;
     assert!(idle.is_err(), "nothing was asked, so nothing is missing");
@@ -106,8 +107,9 @@ async fn a_node_that_is_not_there_is_unreachable_and_found_again_when_it_is() {
     let mut node = client(&server).await;
     let (requests, input) = tokio::sync::mpsc::channel(1);
     let input = tokio_stream::wrappers::ReceiverStream::new(input);
-    let mut answers = node.stream_append(input, soft_ttl(100)).await.unwrap();
+    // The stream opens with its first request.
     requests.send(append(0, 10)).await.unwrap();
+    let mut answers = node.stream_append(input, soft_ttl(100)).await.unwrap();
     assert!(matches!(answers.next().await, Some(Ok(Ok(_)))));
 
     server.stop.cancel();

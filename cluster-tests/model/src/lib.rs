@@ -1,0 +1,1 @@
+//! The nine rules of deciding, as a model that is checked exhaustively.

@@ -1,0 +1,1 @@
+//! Tries to prove a cluster of the real binary wrong.

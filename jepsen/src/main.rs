@@ -1,0 +1,3 @@
+//! `cargo run -p jepsen -- --help`.
+
+fn main() {}

@@ -273,11 +273,12 @@ impl Handle {
     pub fn readiness(&self) -> Readiness {
         let live = self.node.fence.reason().is_none();
         let started = *self.node.recovered.borrow();
+        let starting = self.node.options.starting.text();
         let leader = self.node.leadership.borrow().leader.is_some();
         let named = !self.node.identity.cluster_id().is_empty();
         let reason = match (live, started, leader, named) {
             (false, ..) => "the node can no longer vouch for its data",
-            (_, false, ..) => "the node is catching up with what the cluster had when it started",
+            (_, false, ..) => &*starting,
             (.., false, _) => "no leader is known",
             (.., false) => "the cluster is being made",
             _ => "",

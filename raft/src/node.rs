@@ -203,7 +203,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         }
     });
 
-    let begin = bootstrap::decide(&found, &mut log_here, &*log_db, &peers).await?;
+    let begin = bootstrap::decide(&found, &mut log_here, &*log_db, &peers, &options.starting).await?;
 
     let (applied_tx, applied) = watch::channel(Applied::of(&engine.meta()));
     let machine = StateMachine {
@@ -215,6 +215,10 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         metrics: metrics.clone(),
         fence: fence.clone(),
     };
+    options.starting.say(match begin {
+        Begin::Relearn => "this node's data is gone: it learns from the other members what the cluster has",
+        Begin::New | Begin::Resume => "the node replays its log and catches up with the cluster",
+    });
     let config = Arc::new(raft_config(&options).validate().map_err(|e| StartError::Options(e.to_string()))?);
     let raft = Raft::new(options.node_id, config, network, log.clone(), machine).await;
     let raft = raft.map_err(|e| StartError::Raft(e.to_string()))?;

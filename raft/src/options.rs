@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::starting::Starting;
+
 /// What a node needs to know to take part. Times are those of openraft unless they say otherwise.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -49,6 +51,8 @@ pub struct Options {
     pub promotion_lag_max: u64,
     /// How long a promotion waits for a replica that is a little behind.
     pub promotion_catch_up: Duration,
+    /// Where the node says what it is at until it takes part.
+    pub starting: Starting,
 }
 
 impl Options {
@@ -76,6 +80,7 @@ impl Options {
             session_window_max: 4_096,
             promotion_lag_max: 100,
             promotion_catch_up: Duration::from_secs(5),
+            starting: Starting::default(),
         }
     }
 }

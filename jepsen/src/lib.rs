@@ -7,6 +7,11 @@
 // A test tool stands outside of what is decided alike on every node: it may read clocks.
 #![allow(clippy::disallowed_methods)]
 
+pub mod checker;
+pub mod client;
 pub mod history;
 pub mod nemesis;
+pub mod report;
+pub mod runner;
+pub mod workload;
 pub mod world;

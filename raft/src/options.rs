@@ -39,6 +39,8 @@ pub struct Options {
     pub snapshot_log_entries: u64,
     /// Entries kept behind a snapshot, so that a node that was away for a moment needs none.
     pub log_keep_entries: u64,
+    /// Bytes of such entries at most; fewer are kept then.
+    pub log_keep_bytes: u64,
     /// Bytes of one log entry at most.
     pub entry_bytes_max: usize,
     /// Entries that the leader has handed to the log and not yet seen applied, at most.
@@ -74,6 +76,7 @@ impl Options {
             snapshot_log_bytes: 256 << 20,
             snapshot_log_entries: 200_000,
             log_keep_entries: 20_000,
+            log_keep_bytes: 256 << 20,
             entry_bytes_max: 16 << 20,
             entries_in_flight_max: 4,
             intake_max: 16_384,

@@ -146,7 +146,11 @@ impl Inner {
                     self.pause(leader, deadline).await;
                 }
                 Attempt::NotSent => self.pause(leader, deadline).await,
-                Attempt::Answered(Answer::Unknown | Answer::Stale) => unknown = true,
+                Attempt::Answered(Answer::Unknown | Answer::Stale) => {
+                    unknown = true;
+                    // A leader that answers nothing is not asked again and again; another one is asked at once.
+                    self.pause(leader, deadline).await;
+                }
             }
             if Instant::now() >= deadline {
                 let never_taken = || Error::DeadlineExceeded("the leader did not take the request in time".into());

@@ -23,6 +23,18 @@ impl Coverage {
         *self.counts.entry(name.to_owned()).or_default() += more;
     }
 
+    /// Both together.
+    #[must_use]
+    pub(super) fn and(mut self, other: Self) -> Self {
+        for (name, more) in other.counts {
+            self.add(&name, more);
+        }
+        self.missing.extend(other.missing);
+        self.violations.extend(other.violations);
+        self.endings.extend(other.endings);
+        self
+    }
+
     /// The value of a counter; what never happened is 0.
     pub fn get(&self, name: &str) -> u64 {
         self.counts.get(name).copied().unwrap_or(0)

@@ -4,14 +4,20 @@
 //! strike draws its victims and times from the seed, is recorded when it begins and when it is over, and leaves nothing
 //! behind; [`run`] heals whatever an interrupted strike did leave. What came of it all is the [`Coverage`].
 
+mod clock;
+mod corrupt;
 mod coverage;
+mod disk;
+mod full;
 mod kill;
 mod link;
 mod observer;
+mod overload;
 mod partition;
 mod pause;
 mod plan;
 mod promote;
+mod snapshot;
 mod stage;
 
 use std::time::Duration;
@@ -20,9 +26,11 @@ use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 pub use coverage::Coverage;
+pub use overload::COLLECTION as OVERLOAD_COLLECTION;
 
 use crate::history::Recorder;
 use crate::world::{self, Needs, World};
@@ -31,6 +39,9 @@ use stage::Stage;
 
 /// The pause before the first strike and between two, drawn from this range.
 const PAUSE_MS: std::ops::Range<u64> = 300..2_500;
+
+/// What tells the nemesis' random choices from those of workloads of the same seed.
+const NEMESIS_STREAM: u64 = 0x6e65_6d65_7369_7300;
 
 /// All names, each with what it does.
 pub fn names() -> &'static [(&'static str, &'static str)] {
@@ -67,30 +78,48 @@ pub async fn run(
 ) -> Result<Coverage> {
     let plan = plan::find(name)?;
     let observer = Observer::start(world).await?;
-    let random = StdRng::from_seed(world::seed_of(&[seed, 0x6e65_6d65, 0, 0]));
-    let mut stage = Stage::new(world, recorder, random, duration, stop);
-    let watching = observer.watch(world);
-    let struck = async {
-        while stage.rest_between(PAUSE_MS).await {
-            let Some(fault) = plan.choose(&mut stage) else { continue };
-            plan::strike(fault, &mut stage).await.with_context(|| format!("{fault:?}"))?;
-            stage.count("strikes", 1);
-        }
-        anyhow::Ok(())
+    let alone = RwLock::new(());
+    let hand = |number: u64| {
+        let random = StdRng::from_seed(world::seed_of(&[seed, NEMESIS_STREAM, number, 0]));
+        Stage::new(world, recorder, random, duration, stop.clone())
     };
+    let (mut left, mut right) = (hand(0), hand(1));
+    let [faults, beside] = plan.hands();
+    let watching = observer.watch(world);
     let struck = tokio::select! {
-        struck = struck => struck,
+        struck = async {
+            tokio::try_join!(work(faults, &mut left, &alone), work(beside, &mut right, &alone)).map(drop)
+        } => struck,
         never = watching => match never {},
     };
     recorder.fault("heal", true, json!({}));
     let healed = world.heal().await;
     recorder.fault("heal", false, json!({}));
-    let mut coverage = stage.into_coverage();
+    let mut coverage = left.into_coverage().and(right.into_coverage());
     observer.finish(world, &mut coverage).await?;
     coverage.demand(plan.must());
     struck?;
     healed.context("healing")?;
     Ok(coverage)
+}
+
+/// One hand of a nemesis: strikes with one of these faults after the other until it is to end.
+async fn work(faults: &[plan::Fault], stage: &mut Stage<'_>, alone: &RwLock<()>) -> Result<()> {
+    while stage.rest_between(PAUSE_MS).await {
+        let Some(fault) = stage.pick(faults) else { continue };
+        let (shared, exclusive);
+        if fault.is_exclusive() {
+            exclusive = Some(alone.write().await);
+            shared = None;
+        } else {
+            exclusive = None;
+            shared = Some(alone.read().await);
+        }
+        plan::strike(fault, stage).await.with_context(|| format!("{fault:?}"))?;
+        drop((shared, exclusive));
+        stage.count("strikes", 1);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Observer {
         coverage.add("packets_cut", toll.cut.saturating_sub(before.cut));
         coverage.add("packets_lost", toll.lost.saturating_sub(before.lost));
         coverage.add("packets_of_dead_connections", toll.dead.saturating_sub(before.dead));
-        coverage.add("packets_over_rate", toll.over_rate.saturating_sub(before.over_rate));
+        coverage.add("packets_slowed_down", toll.over_rate.saturating_sub(before.over_rate));
         coverage.add("pieces_delayed", toll.delayed.saturating_sub(before.delayed));
         coverage.add("answers_lost", toll.answers_lost.saturating_sub(before.answers_lost));
         let tally = world.tally();

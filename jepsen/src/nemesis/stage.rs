@@ -34,7 +34,6 @@ pub(super) struct Stage<'a> {
 pub(super) enum Whom {
     One,
     Leader,
-    Minority,
     Majority,
     All,
 }
@@ -108,7 +107,6 @@ impl<'a> Stage<'a> {
         match whom {
             Whom::One => ids.truncate(1),
             Whom::Leader => return Ok(vec![self.leader().await?]),
-            Whom::Minority => ids.truncate(((all - 1) / 2).max(1)),
             Whom::Majority => ids.truncate(all / 2 + 1),
             Whom::All => {}
         }
@@ -126,6 +124,29 @@ impl<'a> Stage<'a> {
         }
         self.count("no_leader_to_strike", 1);
         self.shuffled().first().copied().context("a world without nodes")
+    }
+
+    /// A node that may lose its data now: only so many may at one time that the others are a majority with all that was
+    /// ever acknowledged. A node whose damage was not noticed yet counts as lost, and is damaged again rather than another.
+    pub(super) async fn expendable(&mut self) -> Result<Option<u64>> {
+        let lost: Vec<u64> =
+            self.world.nodes().iter().filter(|node| node.damaged().is_some()).map(|node| node.id()).collect();
+        let all = self.shuffled();
+        if lost.len() < (all.len() - 1) / 2 {
+            return Ok(all.first().copied());
+        }
+        Ok(all.into_iter().find(|id| lost.contains(id)))
+    }
+
+    /// Waits until all nodes are ready again; if they do not get there, that is the product's fault.
+    pub(super) async fn well_again(&mut self, within: Duration) -> bool {
+        match self.world.wait_ready(within).await {
+            Ok(_) => true,
+            Err(error) => {
+                self.violation(format!("not well again: {error:#}"));
+                false
+            }
+        }
     }
 
     /// Lets a fault last for a time, or until the nemesis is to end.

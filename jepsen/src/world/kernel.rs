@@ -78,6 +78,12 @@ impl Kernel {
         PathBuf::from("/run/netns").join(self.name(node))
     }
 
+    /// Files that are there as long as this network is.
+    pub(crate) fn marks(&self) -> Vec<PathBuf> {
+        let bridge = PathBuf::from("/sys/class/net").join(self.slot.bridge());
+        self.nodes().map(|node| self.namespace(node)).chain([bridge]).collect()
+    }
+
     fn name(&self, node: u64) -> String {
         let cable = self.nodes.iter().find(|cable| cable.node == node);
         self.slot.namespace(node, cable.map_or(0, |cable| *cable.generation.lock()))
@@ -275,7 +281,7 @@ impl Kernel {
         let listed = tool::run(&format!("tc -n {} -s -j qdisc show dev eth0", self.name(node))).unwrap_or_default();
         let listed: Value = serde_json::from_str(&listed).unwrap_or_default();
         let shaped = listed.as_array().into_iter().flatten().filter(|item| item["kind"] == "tbf");
-        shaped.filter_map(|item| item["drops"].as_u64()).sum()
+        shaped.filter_map(|item| item["overlimits"].as_u64()).sum()
     }
 }
 

@@ -86,6 +86,15 @@ impl World {
         Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
     }
 
+    /// How many milliseconds a node's wall clock is ahead of ours, by the date on its answers (whole seconds).
+    pub async fn clock_ahead_ms(&self, id: u64) -> Result<i64> {
+        let url = format!("{}/health/live", self.node(id)?.url());
+        let answer = self.http.get(url).timeout(LOOK_TIMEOUT).send().await?;
+        let date = answer.headers().get("date").context("an answer without a date")?.to_str()?;
+        let theirs = jiff::fmt::rfc2822::parse(date)?.timestamp().as_millisecond();
+        Ok(theirs - jiff::Timestamp::now().as_millisecond())
+    }
+
     async fn get(&self, id: u64, path: &str) -> Result<reqwest::Response> {
         let url = format!("{}{path}", self.node(id)?.url());
         Ok(self.http.get(url).bearer_auth(self.service_key()).timeout(LOOK_TIMEOUT).send().await?)

@@ -10,6 +10,8 @@
 
 pub mod clock;
 mod disk;
+pub mod files;
+mod fuse;
 mod kernel;
 mod look;
 pub mod network;
@@ -29,6 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::{PortLease, give_up, wait_until};
 
+pub use fuse::{DiskFaults, DiskToll};
 pub use look::{Leader, State};
 pub use network::{Faults, Network, Party, Toll, Treatment};
 pub use node::{Ending, Node};
@@ -36,6 +39,7 @@ pub use packages::{Missing, advice, is_root, missing};
 
 use clock::Skew;
 use disk::Disks;
+use fuse::Fuse;
 use kernel::Kernel;
 use node::Setup;
 use proxy::Proxy;
@@ -44,6 +48,8 @@ use sync::Guarded;
 
 /// The service key of every cluster under test.
 const SERVICE_KEY: &str = "jepsen-service-key-00000000000000000000";
+/// Bounds that let a log be purged within seconds.
+const SMALL_LIMITS: [&str; 2] = ["snapshot_log_entries=200", "log_keep_entries=50"];
 /// How long a new cluster may take until all nodes are ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -78,6 +84,8 @@ pub struct Needs {
     pub clock: bool,
     /// A proxy of our own between the nodes, which delays.
     pub proxy: bool,
+    /// Nodes that make snapshots and purge their log after a few hundred entries.
+    pub snapshots: bool,
 }
 
 impl Needs {
@@ -89,6 +97,7 @@ impl Needs {
             fuse: self.fuse || other.fuse,
             clock: self.clock || other.clock,
             proxy: self.proxy || other.proxy,
+            snapshots: self.snapshots || other.snapshots,
         }
     }
 }
@@ -113,6 +122,7 @@ pub struct Tally {
 pub struct World {
     // In the order in which they must go.
     nodes: Vec<Arc<Node>>,
+    layers: BTreeMap<u64, Fuse>,
     network: Arc<Network>,
     disks: Option<Arc<Disks>>,
     clocks: bool,
@@ -180,18 +190,25 @@ impl World {
         }
         let peers = ids.iter().zip(&places).map(|(id, place)| format!("{id}={}", place.peer));
         let peers = peers.collect::<Vec<_>>().join(",");
-        let mut nodes = Vec::new();
+        ensure!(!(spec.needs.fuse && spec.needs.power_cut), "a disk that loses power cannot lie behind one that fails");
+        let (mut nodes, mut layers) = (Vec::new(), BTreeMap::new());
         for (&id, place) in ids.iter().zip(&places) {
-            let home = match &disks {
+            let mut home = match &disks {
                 Some(disks) => disks.point(id)?,
                 None => spec.folder.join(format!("node-{id}")),
             };
+            if spec.needs.fuse {
+                let layer = Fuse::mount(&home.join("below"), &home.join("disk"), spec.seed ^ id)?;
+                home = layer.point().to_owned();
+                layers.insert(id, layer);
+            }
             nodes.push(Arc::new(Node::new(setup(&spec, id, place, &peers, home.join("data"))?)));
         }
         // A proxy from the environment has no place between a test and its cluster.
         let http = reqwest::Client::builder().no_proxy().build().context("make a client")?;
         Ok(Self {
             nodes,
+            layers,
             network: Arc::new(Network::new(kernel, proxy)),
             disks: disks.map(Arc::new),
             clocks: spec.needs.clock,
@@ -250,6 +267,31 @@ impl World {
     /// Whether each node has a network namespace of its own.
     pub fn has_namespaces(&self) -> bool {
         self.network.kernel.is_some()
+    }
+
+    /// Where a node is on the run's own network.
+    ///
+    /// # Errors
+    /// If the nodes have no namespaces.
+    pub fn address(&self, id: u64) -> Result<String> {
+        let kernel = self.network.kernel.as_ref().context("this run has no namespaces")?;
+        Ok(kernel.addr(self.node(id)?.id()).to_string())
+    }
+
+    /// A command that runs inside a node's network namespace.
+    ///
+    /// # Errors
+    /// If the nodes have no namespaces.
+    pub fn command_inside(&self, id: u64, program: &str) -> Result<std::process::Command> {
+        let kernel = self.network.kernel.as_ref().context("this run has no namespaces")?;
+        let mut command = std::process::Command::new("nsenter");
+        command.arg(format!("--net={}", kernel.namespace(id).display())).arg("--").arg(program);
+        Ok(command)
+    }
+
+    /// Files that are there as long as the run's network is.
+    pub fn marks(&self) -> Vec<PathBuf> {
+        self.network.kernel.as_ref().map(Kernel::marks).unwrap_or_default()
     }
 
     // ---- what can be done to nodes ----
@@ -403,6 +445,21 @@ impl World {
         blocking(move || disks.unfill(id)).await
     }
 
+    /// Sets what is wrong with a node's disk.
+    pub fn set_disk(&self, id: u64, faults: DiskFaults) -> Result<()> {
+        self.layer(id)?.set(faults);
+        Ok(())
+    }
+
+    /// How often a node's disk failed since the start.
+    pub fn disk_toll(&self, id: u64) -> Result<DiskToll> {
+        Ok(self.layer(id)?.toll())
+    }
+
+    fn layer(&self, id: u64) -> Result<&Fuse> {
+        self.layers.get(&id).context("the disks of this run cannot be told to fail")
+    }
+
     /// What was done to the nodes since the start.
     pub fn tally(&self) -> Tally {
         let mut tally = self.tally.lock();
@@ -423,6 +480,9 @@ impl World {
             }
             if self.disks.is_some() {
                 self.unfill_disk(id).await?;
+            }
+            if self.spec.needs.fuse {
+                self.set_disk(id, DiskFaults::default())?;
             }
             self.resume(id).await?;
         }
@@ -529,6 +589,10 @@ fn setup(spec: &Spec, id: u64, place: &Place, peers: &str, data_dir: PathBuf) ->
     ];
     let mut args = vec!["server".to_owned()];
     args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+    if spec.needs.snapshots {
+        let limits = SMALL_LIMITS.iter().flat_map(|limit| ["--limit".to_owned(), (*limit).to_owned()]);
+        args.extend(limits);
+    }
     args.extend(spec.args.iter().cloned());
     let mut env = vec![("AERODB_SERVICE_KEY".to_owned(), SERVICE_KEY.to_owned())];
     if spec.needs.clock {

@@ -79,7 +79,7 @@ pub struct Toll {
     pub lost: u64,
     /// Packets of dead connections.
     pub dead: u64,
-    /// Packets that the slowed-down sending had no room for.
+    /// How often the slowed-down sending had to wait.
     pub over_rate: u64,
     /// Pieces that were delayed by our proxy.
     pub delayed: u64,
@@ -170,14 +170,15 @@ impl Network {
 }
 
 /// The part of the faults that one node's namespace carries out.
-fn concerns(faults: &Faults, node: u64) -> (Vec<Way>, Vec<(Way, u32)>, Option<u32>, Vec<(u64, u64, u16, u16)>) {
+fn concerns(faults: &Faults, node: u64) -> Faults {
     let here = |way: &Way| way.1 == Party::Node(node) || *way == (Party::Node(node), Party::Clients);
-    (
-        faults.cut.iter().filter(|way| here(way)).copied().collect(),
-        faults.loss_permille.iter().filter(|(way, _)| here(way)).map(|(way, lost)| (*way, *lost)).collect(),
-        faults.rate_kbit.get(&node).copied(),
-        faults.dead_connections.iter().filter(|(to, ..)| *to == node).copied().collect(),
-    )
+    let mut faults = faults.clone();
+    faults.cut.retain(here);
+    faults.loss_permille.retain(|way, _| here(way));
+    faults.rate_kbit.retain(|slowed, _| *slowed == node);
+    faults.dead_connections.retain(|(to, ..)| *to == node);
+    faults.treatment.clear();
+    faults
 }
 
 #[cfg(test)]
@@ -191,6 +192,6 @@ mod tests {
         faults.split(&[1], &[2, 3]);
         assert_eq!(faults.cut.len(), 4);
         assert!(!faults.cut.contains(&(Party::Node(2), Party::Node(3))));
-        assert_eq!(concerns(&faults, 1).0.len(), 2, "each node drops what arrives at it");
+        assert_eq!(concerns(&faults, 1).cut.len(), 2, "each node drops what arrives at it");
     }
 }

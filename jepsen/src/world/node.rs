@@ -54,6 +54,8 @@ pub struct Node {
 struct State {
     child: Option<Child>,
     paused: bool,
+    /// Whether we have sent it SIGKILL.
+    killed: bool,
     starts: u32,
     /// Where in the log the present start begins.
     log_from: u64,
@@ -128,6 +130,11 @@ impl Node {
         self.look().damaged = Some(why.into());
     }
 
+    /// Notes that its data is whole again.
+    pub fn set_sound(&self) {
+        self.look().damaged = None;
+    }
+
     /// Why its data may be damaged.
     pub fn damaged(&self) -> Option<String> {
         self.look().damaged.clone()
@@ -159,6 +166,8 @@ impl Node {
         let pid = child.id();
         state.child = Some(child);
         state.ended = None;
+        state.excuse = None;
+        state.killed = false;
         state.paused = false;
         Ok(pid)
     }
@@ -166,7 +175,8 @@ impl Node {
     /// Ends it with SIGKILL and waits until it is gone. Fine if it does not run. Says whether it ran.
     pub fn kill(&self) -> Result<bool> {
         let mut state = self.look();
-        let Some(mut child) = state.child.take() else { return Ok(false) };
+        let begun = std::mem::take(&mut state.killed);
+        let Some(mut child) = state.child.take() else { return Ok(begun) };
         state.paused = false;
         // Ends a paused process too.
         child.kill().with_context(|| format!("kill node {}", self.id()))?;
@@ -176,8 +186,10 @@ impl Node {
 
     /// Sends SIGKILL without waiting, so that several end at once; [`Node::kill`] then waits.
     pub(crate) fn kill_begin(&self) -> Result<()> {
-        if let Some(child) = &self.look().child {
+        let mut state = self.look();
+        if let Some(child) = &state.child {
             process::signal(child, Signal::KILL)?;
+            state.killed = true;
         }
         Ok(())
     }
@@ -238,13 +250,16 @@ impl Node {
         if let Some(child) = &mut state.child
             && let Ok(Some(status)) = child.try_wait()
         {
+            state.child = None;
+            state.paused = false;
+            if state.killed {
+                return state;
+            }
             let said = tail(&self.setup.log, state.log_from).unwrap_or_default();
             let reason = last_words(&said);
             let orderly = status.code().is_some() && !reason.is_empty();
             let excuse = state.damaged.clone().or_else(|| state.excuse.clone());
             let ending = Ending { node: self.setup.id, status, reason, orderly, excuse };
-            state.child = None;
-            state.paused = false;
             state.ended = Some(ending.clone());
             state.endings.push(ending);
         }
@@ -276,7 +291,7 @@ fn last_words(log: &str) -> String {
         marks.iter().any(|mark| line.contains(mark))
     };
     let lines: Vec<&str> = log.lines().collect();
-    let Some(at) = lines.iter().rposition(|line| complains(&line)) else { return String::new() };
+    let Some(at) = lines.iter().rposition(complains) else { return String::new() };
     // The reason and the remedy stand on the lines below.
     let below = lines[at + 1..].iter().take_while(|line| line.starts_with(' ')).take(3);
     let mut words = lines[at].trim().to_owned();

@@ -123,8 +123,15 @@ fn sweep(number: u8, folder: &Path) {
         for name in &names {
             let _ = tool::run(&format!("ip netns del {name}"));
         }
-        if Path::new(&format!("/sys/class/net/{prefix}br")).exists() {
-            let _ = tool::run(&format!("ip link del {prefix}br"));
+        // A namespace lives on while a connection in it does, and its cable with it.
+        let cables = format!("{prefix}v");
+        for link in fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
+            let link = link.file_name();
+            if let Some(link) =
+                link.to_str().filter(|link| link.starts_with(&cables) || **link == format!("{prefix}br"))
+            {
+                let _ = tool::run(&format!("ip link del {link}"));
+            }
         }
     }
     unmount_under(folder);

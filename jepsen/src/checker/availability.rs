@@ -1,4 +1,4 @@
-//! After the last fault is healed every node must serve by a deadline; and where there is no fault, there is no silence.
+//! After the last fault is healed every node must serve by a deadline; where there is no fault, there is no silence.
 
 use std::collections::BTreeSet;
 

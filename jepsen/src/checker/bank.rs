@@ -72,7 +72,7 @@ fn branch(document: &Value, operations: &[u64], finding: &mut Finding) {
 fn ledger(total: i64, entries: u64, operations: Vec<u64>, finding: &mut Finding) {
     finding.count("books read");
     finding.add("entries read", entries);
-    if total != 0 || entries % 2 != 0 {
+    if total != 0 || !entries.is_multiple_of(2) {
         finding.wrong("half a double entry", format!("{entries} entries add up to {total}"), operations);
     }
 }

@@ -1,5 +1,6 @@
-//! Exactly once, without a look at any revision: a counter stands between the increments that were acknowledged and those
-//! that may have happened, at every read and at the end; a tally is there once if it was acknowledged, never if refused.
+//! Exactly once, without a look at any revision: a counter stands between the increments that were acknowledged and
+//! those that may have happened, at every read and at the end; a tally is there once if it was acknowledged, never if
+//! refused.
 
 use std::collections::HashMap;
 
@@ -49,7 +50,8 @@ impl Checker for Counter {
                 for document in &last.documents {
                     if let (Some(id), Some(n)) = (document["id"].as_str(), document["n"].as_u64()) {
                         finding.count("counters at the end");
-                        let (least, most) = counters.get(id).map_or((0, 0), |counter| counter.bounds(u64::MAX, u64::MAX));
+                        let (least, most) =
+                            counters.get(id).map_or((0, 0), |counter| counter.bounds(u64::MAX, u64::MAX));
                         judge(id, n, least, most, Vec::new(), &mut finding);
                     } else if let Some(tag) = document["w"].as_str() {
                         *found.entry(tag).or_default() += 1;
@@ -65,7 +67,8 @@ impl Checker for Counter {
                         _ => times <= 1,
                     };
                     if !right {
-                        let text = format!("tally {tag}, {:?}, is there {times} times on node {}", insert.kind, last.node);
+                        let text =
+                            format!("tally {tag}, {:?}, is there {times} times on node {}", insert.kind, last.node);
                         let rule = if times > 1 { "happened twice" } else { "lost or refused" };
                         finding.wrong(rule, text, vec![insert.begin]);
                     }
@@ -130,7 +133,13 @@ mod tests {
 
     fn increment(n: u64) -> Op {
         let patch = json!({ "n": n, "w": n.to_string() });
-        Op::Patch { collection: "c".into(), id: "c0".into(), patch, condition: Default::default(), key: Some("k".into()) }
+        Op::Patch {
+            collection: "c".into(),
+            id: "c0".into(),
+            patch,
+            condition: Default::default(),
+            key: Some("k".into()),
+        }
     }
 
     fn tally(tag: &str) -> Op {
@@ -146,7 +155,8 @@ mod tests {
         script.begin(2, &increment(3)).info(2, "patch").does(0, &tally("a"), 3, Value::Null);
         script.begin(3, &tally("b")).info(3, "insert").begin(4, &tally("x")).fail(4, "insert", None, "no_leader");
         let counter = vec![json!({ "id": "c0", "n": n, "w": "2" })];
-        let heap = tallies.iter().enumerate().map(|(id, tag)| json!({ "id": id.to_string(), "one": 1, "w": tag })).collect();
+        let heap =
+            tallies.iter().enumerate().map(|(id, tag)| json!({ "id": id.to_string(), "one": 1, "w": tag })).collect();
         let node = |documents| vec![NodeLast { node: 1, documents, ..NodeLast::default() }];
         let collections = BTreeMap::from([("c".to_owned(), node(counter)), ("t".to_owned(), node(heap))]);
         Counter.check(&Run { history: script.history(), last: Last { collections }, ..Run::default() })

@@ -4,17 +4,17 @@
 //! Unknown is not a pass.
 
 pub mod availability;
-// pub mod bank;
+pub mod bank;
 pub mod converged;
-// pub mod counter;
+pub mod counter;
 pub mod coverage;
-// pub mod cycles;
-// pub mod feed;
+pub mod cycles;
+pub mod feed;
 pub mod linearizable;
-// pub mod paging;
+pub mod paging;
 pub mod replay;
-// pub mod session;
-// pub mod set;
+pub mod session;
+pub mod set;
 
 mod finding;
 mod last;

@@ -104,7 +104,11 @@ fn judge(scan: &Scan, elements: &HashMap<u64, Element<'_>>, finding: &mut Findin
         false => vec![insert.begin, scan.begin],
     };
     if found.len() != all {
-        finding.wrong("element twice", format!("{} of {all} elements are repeated", all - found.len()), vec![scan.begin]);
+        finding.wrong(
+            "element twice",
+            format!("{} of {all} elements are repeated", all - found.len()),
+            vec![scan.begin],
+        );
     }
     for n in &found {
         match elements.get(n) {
@@ -145,7 +149,8 @@ mod tests {
 
     fn scan(script: &Script, bucket: Option<u64>, found: &[u64]) {
         let filter = bucket.map(|bucket| json!({ "bucket": bucket }));
-        let op = Op::List { collection: "c".into(), query: Query { filter, ..Query::default() }, read: Default::default() };
+        let op =
+            Op::List { collection: "c".into(), query: Query { filter, ..Query::default() }, read: Default::default() };
         let items: Vec<Value> = found.iter().map(|n| json!({ "n": n })).collect();
         script.does(7, &op, 9, json!({ "items": items, "more": false }));
     }

@@ -129,7 +129,10 @@ mod tests {
             node: None,
             revision: Some(7),
         };
-        let expected = r#"{:index 0, :time 12, :process 3, :type :invoke, :f :read, :value ["k" {"$b" 1.5, :a nil} "x\"\n"], :revision 7}"#;
+        let expected = concat!(
+            r#"{:index 0, :time 12, :process 3, :type :invoke, :f :read, "#,
+            r#":value ["k" {"$b" 1.5, :a nil} "x\"\n"], :revision 7}"#
+        );
         assert_eq!(line(&event), expected);
     }
 }

@@ -1,5 +1,7 @@
 //! Reads and refusals against the replay.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::floors::{condition_holds, is_linearizable};
@@ -88,6 +90,10 @@ fn aged(asked: &Asked<'_>, bound_ms: Option<u64>, revision: u64, floors: &Floors
         Value::Number(age) => age.as_u64(),
         // The node cannot tell: honest, but no answer where there is a bound.
         Value::String(_) => None,
+        // That there is no such document is said without an age; nothing can be told from that.
+        Value::Null if operation.answer["document"].is_null() && operation.f == "get" => {
+            return finding.count("stale answers without an age");
+        }
         _ => {
             return finding.wrong("no age", format!("a stale answer to {}", operation.f), vec![operation.begin]);
         }
@@ -208,7 +214,10 @@ fn refusal(asked: &Asked<'_>, code: &str, timeline: &Timeline<'_>, floors: &Floo
     let exists = |id: &str| timeline.at(id, revision).is_some();
     let right = match (&asked.op, code) {
         (Op::Insert { documents, .. }, "already_exists") => {
-            documents.iter().any(|document| document["id"].as_str().is_some_and(exists))
+            let ids: Vec<&str> = documents.iter().filter_map(|document| document["id"].as_str()).collect();
+            // One that is there, or the same one twice in the request.
+            let mut seen = HashSet::new();
+            ids.iter().any(|id| exists(id) || !seen.insert(*id))
         }
         (Op::Patch { id, .. } | Op::Delete { id, .. }, "not_found") => !exists(id),
         (Op::Put { id, .. } | Op::Patch { id, .. } | Op::Delete { id, .. }, "precondition_failed") => {

@@ -96,16 +96,26 @@ impl Disks {
         tool::run_args(args).map(drop)
     }
 
-    /// Fills the node's disk until `left_bytes` are free.
+    /// Fills the node's disk until about `left_bytes` are free.
     pub(crate) fn fill(&self, node: u64, left_bytes: u64) -> Result<u64> {
         let point = self.point(node)?;
-        let stat = rustix::fs::statvfs(&point)?;
-        let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(left_bytes);
         let ballast = File::options().create(true).write(true).truncate(true).open(point.join(BALLAST))?;
-        if bytes > 0 {
-            rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+        let (mut filled, mut step) = (0, DISK_BYTES);
+        // The file system needs some room for itself, so the last part is found by trying.
+        while step >= 4_096 {
+            let stat = rustix::fs::statvfs(&point)?;
+            let room = (stat.f_bavail * stat.f_frsize).saturating_sub(left_bytes);
+            step = step.min(room / 4_096 * 4_096);
+            if step == 0 {
+                break;
+            }
+            match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), filled, step) {
+                Ok(()) => filled += step,
+                Err(rustix::io::Errno::NOSPC) => step /= 2,
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(bytes)
+        Ok(filled)
     }
 
     /// Gives the room back.

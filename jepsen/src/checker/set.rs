@@ -13,10 +13,11 @@ use crate::history::{Kind, Operation};
 #[derive(Debug)]
 pub struct Set;
 
-/// An element: which insert brought it.
-struct Element<'r> {
-    insert: &'r Operation,
-    bucket: Option<&'r Value>,
+/// All elements: which insert brought each, and which lie in which bucket.
+#[derive(Default)]
+struct Elements<'r> {
+    inserts: HashMap<u64, &'r Operation>,
+    buckets: HashMap<String, Vec<u64>>,
 }
 
 /// A scan: of a bucket, or of everything, whose pages count as one.
@@ -36,7 +37,7 @@ impl Checker for Set {
     fn check(&self, run: &Run) -> Finding {
         let mut finding = Finding::new(self.name());
         let elements = elements(&run.history.operations);
-        finding.add("elements", elements.len() as u64);
+        finding.add("elements", elements.inserts.len() as u64);
         for scan in scans(&run.history.operations) {
             finding.count(if scan.bucket.is_some() { "scans by filter" } else { "scans by walking" });
             judge(&scan, &elements, &mut finding);
@@ -59,15 +60,16 @@ impl Checker for Set {
     }
 }
 
-fn elements(operations: &[Operation]) -> HashMap<u64, Element<'_>> {
-    let inserts = operations.iter().filter(|operation| operation.f == "insert");
-    let documents = inserts.flat_map(|insert| {
-        let documents = insert.asked["documents"].as_array().into_iter().flatten();
-        documents.filter_map(move |document| {
-            Some((document["n"].as_u64()?, Element { insert, bucket: document.get("bucket") }))
-        })
-    });
-    documents.collect()
+fn elements(operations: &[Operation]) -> Elements<'_> {
+    let mut elements = Elements::default();
+    for insert in operations.iter().filter(|operation| operation.f == "insert") {
+        for document in insert.asked["documents"].as_array().into_iter().flatten() {
+            let Some(n) = document["n"].as_u64() else { continue };
+            elements.inserts.insert(n, insert);
+            elements.buckets.entry(document["bucket"].to_string()).or_default().push(n);
+        }
+    }
+    elements
 }
 
 fn scans(operations: &[Operation]) -> Vec<Scan> {
@@ -94,7 +96,7 @@ fn scans(operations: &[Operation]) -> Vec<Scan> {
     scans
 }
 
-fn judge(scan: &Scan, elements: &HashMap<u64, Element<'_>>, finding: &mut Finding) {
+fn judge(scan: &Scan, elements: &Elements<'_>, finding: &mut Finding) {
     let mut found = scan.found.clone();
     found.sort_unstable();
     let all = found.len();
@@ -111,13 +113,13 @@ fn judge(scan: &Scan, elements: &HashMap<u64, Element<'_>>, finding: &mut Findin
         );
     }
     for n in &found {
-        match elements.get(n) {
+        match elements.inserts.get(n) {
             None => finding.wrong("element of nobody", format!("{n} was inserted by nobody"), vec![scan.begin]),
-            Some(element) if element.insert.kind == Kind::Fail => {
-                finding.wrong("refused element", format!("{n} was refused and is there"), me(element.insert));
+            Some(insert) if insert.kind == Kind::Fail => {
+                finding.wrong("refused element", format!("{n} was refused and is there"), me(insert));
             }
-            Some(element) if element.insert.begin > scan.end => {
-                finding.wrong("element of the future", format!("{n} was inserted after the scan"), me(element.insert));
+            Some(insert) if insert.begin > scan.end => {
+                finding.wrong("element of the future", format!("{n} was inserted after the scan"), me(insert));
             }
             Some(_) => {}
         }
@@ -125,12 +127,16 @@ fn judge(scan: &Scan, elements: &HashMap<u64, Element<'_>>, finding: &mut Findin
     if !scan.whole {
         return;
     }
-    for (n, element) in elements {
-        let due = element.insert.kind == Kind::Ok && element.insert.end < scan.begin;
-        let here = scan.bucket.is_none() || scan.bucket.as_ref() == element.bucket;
-        if due && here && found.binary_search(n).is_err() {
-            finding.wrong("lost element", format!("{n} was acknowledged and is missing"), me(element.insert));
+    let mut missing = |n: &u64| {
+        let insert = elements.inserts[n];
+        let due = insert.kind == Kind::Ok && insert.end < scan.begin;
+        if due && found.binary_search(n).is_err() {
+            finding.wrong("lost element", format!("{n} was acknowledged and is missing"), me(insert));
         }
+    };
+    match &scan.bucket {
+        Some(bucket) => elements.buckets.get(&bucket.to_string()).into_iter().flatten().for_each(&mut missing),
+        None => elements.inserts.keys().for_each(&mut missing),
     }
 }
 

@@ -102,7 +102,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "model",
         about: "random operations of the whole data API, each answer compared with a naive model",
-        make: || Arc::new(model::Model),
+        make: || Arc::new(model::Model::default()),
     },
 ];
 

@@ -1,12 +1,15 @@
 //! W10: everything that the data API can do, drawn at random. The replay compares every answer with a naive model.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::{Worker, Workload};
 use crate::checker::Checker;
-use crate::client::{Condition, Consistency, Op, Query, Read};
+use crate::client::{Answer, Condition, Consistency, Op, Query, Read};
 
 const COLLECTIONS: [&str; 2] = ["model-a", "model-b"];
 /// Ids that are worked on.
@@ -16,9 +19,33 @@ const SURE_PERCENT: u32 = 25;
 /// How far back in revisions history is read.
 const BACK_MAX: u64 = 400;
 
+/// Documents that got their ids from the cluster and are kept: lists stay short enough to be compared one by one.
+const UNNAMED_MAX: usize = 200;
+
 /// The whole data API.
-#[derive(Debug)]
-pub(super) struct Model;
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// Documents that got their ids from the cluster, the oldest first: collection and id.
+    unnamed: Mutex<VecDeque<(String, String)>>,
+}
+
+impl Model {
+    /// The oldest of too many.
+    fn superfluous(&self) -> Option<(String, String)> {
+        let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+        if unnamed.len() > UNNAMED_MAX { unnamed.pop_front() } else { None }
+    }
+
+    /// Remembers what an insert brought beside the ids that are drawn.
+    fn remember(&self, collection: &str, answer: &Answer) {
+        let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+        for document in answer.body["documents"].as_array().into_iter().flatten() {
+            if let Some(id) = document["id"].as_str().filter(|id| !id.starts_with('m')) {
+                unnamed.push_back((collection.to_owned(), id.to_owned()));
+            }
+        }
+    }
+}
 
 #[async_trait]
 impl Workload for Model {
@@ -27,6 +54,10 @@ impl Workload for Model {
     }
 
     async fn step(&self, worker: &mut Worker) {
+        if let Some((collection, id)) = self.superfluous() {
+            worker.run(Op::Delete { collection, id, condition: Condition::None, key: None }).await;
+            return;
+        }
         let collection = COLLECTIONS[worker.rng.random_range(0..COLLECTIONS.len())].to_owned();
         let id = id(worker);
         let op = match worker.rng.random_range(0..100) {
@@ -58,10 +89,14 @@ impl Workload for Model {
                 return worker.walk(&collection, query).await;
             }
         };
-        if op.is_write() && worker.chance(SURE_PERCENT) {
-            worker.run_surely(op).await;
+        let (collection, inserts) = (op.collection().to_owned(), matches!(op, Op::Insert { .. }));
+        let answer = if op.is_write() && worker.chance(SURE_PERCENT) {
+            worker.run_surely(op).await
         } else {
-            worker.run(op).await;
+            worker.run(op).await
+        };
+        if inserts {
+            self.remember(&collection, &answer);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::client::{Answer, Client, Op, Query, Read};
+use crate::client::{Answer, Client, Op, Query, Read, is_definite};
 use crate::history::{Kind, Recorder};
 
 /// How often a worker asks its own node rather than another one, percent. Bound to one node, half of the workers go on
@@ -106,7 +106,9 @@ impl Worker {
             let answer = self.client.call(node, &op).await;
             let answer = if unknown { answer.after_unknown(&op) } else { answer };
             unknown |= answer.kind == Kind::Info;
-            if answer.kind != Kind::Info || Instant::now() >= deadline {
+            // The state stands against it now: asking again will tell no more about the attempt that is lost sight of.
+            let settled = answer.kind != Kind::Info || is_definite(answer.code());
+            if settled || Instant::now() >= deadline {
                 break answer;
             }
             self.pause().await;

@@ -38,6 +38,8 @@ pub(super) fn check(asked: &Asked<'_>, timeline: &Timeline<'_>, floors: &Floors,
         Kind::Ok => read(asked, timeline, floors, finding),
         Kind::Fail if is_definite(code) => refusal(asked, code, timeline, floors, finding),
         Kind::Fail if code == "revision_ahead" => ahead(asked, floors, finding),
+        // The last answer to a write that was retried after an unknown outcome: it says nothing about the first attempt.
+        Kind::Info if is_definite(code) => {}
         _ => unexpected(asked, code, finding),
     }
 }

@@ -88,9 +88,9 @@ async fn check(name: &str, nodes: usize, seconds: u64, seed: u64) -> Result<(), 
     };
     let counts: Vec<_> = coverage.counts.iter().filter(|(_, count)| **count > 0).collect();
     let acknowledged = done.load(Ordering::Relaxed);
-    println!("{name}: {acknowledged} writes, healthy after {healed_in:.1?}, {counts:?}");
+    eprintln!("{name}: {acknowledged} writes, healthy after {healed_in:.1?}, {counts:?}");
     for ending in &coverage.endings {
-        println!("    ended: {ending}");
+        eprintln!("    ended: {ending}");
     }
     wrong.extend(coverage.missing.iter().map(|what| format!("did not bite: {what}")));
     wrong.extend(coverage.violations.iter().cloned());
@@ -135,7 +135,7 @@ async fn each_nemesis_bites_and_heals() {
     for name in names {
         let nodes = usize::try_from(figure("JEPSEN_NODES", 3)).unwrap();
         if let Err(wrong) = check(name, nodes, figure("JEPSEN_SECONDS", 12), figure("JEPSEN_SEED", 1)).await {
-            println!("{name} FAILED: {wrong}");
+            eprintln!("{name} FAILED: {wrong}");
             failed.push(format!("{name}: {wrong}"));
         }
     }

@@ -170,7 +170,7 @@ const PLANS: &[Plan] = &[
         &[Clock(Wrong::Jump), Clock(Wrong::Strobe), Clock(Wrong::Drift)],
         &["clocks_set"],
     ),
-    plan("disk-full", "no room on the disk of one, the leader, all", &[DiskFull], &["disks_filled"]),
+    plan("disk-full", "no room on the disk of one, the leader, all", &[DiskFull], &["disks_without_room"]),
     plan("fsync-fails", "fsync that fails on one or the leader", &[Disk(Failure::SyncFails)], &["fsyncs_failed"]),
     plan("fsync-slow", "fsync that takes up to 1.5 s longer", &[Disk(Failure::SyncSlow)], &["fsyncs_slowed"]),
     plan(

@@ -445,6 +445,42 @@ impl World {
         blocking(move || disks.unfill(id)).await
     }
 
+    /// How much room a node's disk has.
+    pub fn disk_free_bytes(&self, id: u64) -> Result<u64> {
+        let disks = self.disks.as_ref().context("this run has no disks that can be full")?;
+        let stat = rustix::fs::statvfs(disks.point(id)?)?;
+        Ok(stat.f_bavail * stat.f_frsize)
+    }
+
+    /// Copies the data of all nodes out of disks that go with the world, into `node-K/kept` of the run's folder. The nodes
+    /// are killed first.
+    pub async fn keep_data(&self) -> Result<()> {
+        if self.disks.is_none() {
+            return Ok(());
+        }
+        self.kill(&self.ids()).await?;
+        let copies: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                let kept = self.spec.folder.join(format!("node-{}", node.id())).join("kept");
+                (node.data_dir().to_owned(), kept)
+            })
+            .collect();
+        blocking(move || {
+            for (data, kept) in copies {
+                tool::run_args(["cp".as_ref(), "-a".as_ref(), data.as_os_str(), kept.as_os_str()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The folders below the run's own that hold nothing but data: of use only where something has to be found in it.
+    pub fn data_folders(&self) -> Vec<PathBuf> {
+        self.ids().into_iter().map(|id| self.spec.folder.join(format!("node-{id}"))).collect()
+    }
+
     /// Sets what is wrong with a node's disk.
     pub fn set_disk(&self, id: u64, faults: DiskFaults) -> Result<()> {
         self.layer(id)?.set(faults);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use http::Request;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
@@ -100,8 +101,21 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
     Ok(())
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Starts what HTTP/2 runs beside its connection as a part of that connection.
+#[derive(Clone, Copy)]
+struct OfConnection;
+
+impl<F> Executor<F> for OfConnection
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        panics::spawn(work);
+    }
+}
+
+fn builder() -> auto::Builder<OfConnection> {
+    let mut builder = auto::Builder::new(OfConnection);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME_MAX).max_buf_size(HEADER_BYTES_MAX);
     builder
         .http2()
@@ -136,7 +150,7 @@ async fn accept(
 }
 
 async fn connection(
-    server: &auto::Builder<TokioExecutor>,
+    server: &auto::Builder<OfConnection>,
     stream: TcpStream,
     door: Door,
     watcher: hyper_util::server::graceful::Watcher,

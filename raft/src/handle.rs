@@ -277,7 +277,8 @@ impl Handle {
         let named = !self.node.identity.cluster_id().is_empty();
         let reason = match (live, started, leader, named) {
             (false, ..) => "the node can no longer vouch for its data",
-            (_, false, ..) => &*starting,
+            (_, false, true, _) => &*starting,
+            (_, false, false, _) => &format!("{starting}; no leader is known"),
             (.., false, _) => "no leader is known",
             (.., false) => "the cluster is being made",
             _ => "",

@@ -148,7 +148,9 @@ impl fmt::Display for Problem {
             write!(f, ", request {id}")?;
         }
         f.write_str(")")?;
-        for error in &self.errors {
+        // What the detail has said already is not said again.
+        let said = |error: &&FieldError| self.detail.as_ref().is_some_and(|detail| detail.contains(&error.message));
+        for error in self.errors.iter().filter(|error| !said(error)) {
             let place = if error.path.is_empty() { "(whole)" } else { &error.path };
             write!(f, "\n  {place}: {}", error.message)?;
         }
@@ -174,6 +176,16 @@ mod tests {
             "Schema violation: 2 fields are wrong (schema_violation, HTTP 422, request r-1)\n  /age: is not a number"
         );
         assert_eq!(problem.reason(), "2 fields are wrong; /age: is not a number (schema_violation)");
+    }
+
+    #[test]
+    fn nothing_is_said_twice_and_a_reason_is_a_detail() {
+        let body = br#"{"title":"Invalid parameter","code":"invalid_parameter","detail":"limit: at least 1",
+            "errors":[{"path":"limit","code":"invalid_parameter","message":"at least 1"}]}"#;
+        let text = Problem::from_answer(400, None, body).to_string();
+        assert_eq!(text, "Invalid parameter: limit: at least 1 (invalid_parameter, HTTP 400)");
+        let health = Problem::from_answer(503, None, br#"{"status":"failing","reason":"no leader is known"}"#);
+        assert!(health.to_string().starts_with("no leader is known"), "{health}");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) struct QueryCommand {
     #[arg(long, value_name = "FIELDS")]
     order: Option<String>,
     /// How many, at most 1000
-    #[arg(long, short, value_name = "N", default_value_t = 20)]
+    #[arg(long, short, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     /// How many to pass over
     #[arg(long, value_name = "N")]

@@ -22,14 +22,23 @@ pub(super) fn write_rows(lines: File, columns: BTreeSet<String>, to: &mut impl W
     columns.sort_by_key(|name| (name != "id", name.starts_with('_')));
     let mut rows = csv::Writer::from_writer(to);
     if !columns.is_empty() {
-        rows.write_record(&columns)?;
+        rows.write_record(&columns).map_err(plain)?;
     }
     for line in BufReader::with_capacity(1 << 18, lines).lines() {
         let line = line?;
         let document: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&line)?;
-        rows.write_record(columns.iter().map(|name| document.get(name).map_or_else(String::new, |value| text(value))))?;
+        let cells = columns.iter().map(|name| document.get(name).map_or_else(String::new, |value| text(value)));
+        rows.write_record(cells).map_err(plain)?;
     }
     Ok(rows.flush()?)
+}
+
+/// The error beneath: what the writer makes of it hides that a reader has gone (`aerodb export .. | head`).
+fn plain(error: csv::Error) -> std::io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => std::io::Error::other(format!("{other:?}")),
+    }
 }
 
 /// A value as the text of a field: texts without quotes, nothing for null, all else as it is written.

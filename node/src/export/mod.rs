@@ -87,7 +87,7 @@ pub(crate) async fn run(command: ExportCommand, output: Output) -> anyhow::Resul
     };
     if resumed {
         let (done, at) = (units::plural(place.written.documents, "document"), place.revision.unwrap_or_default());
-        output.note(format!("going on after {done}, at revision {at} (--restart begins anew)"));
+        output.aside(format!("going on after {done}, at revision {at} (--restart begins anew)"));
     }
     let target = match (&paths, command.format) {
         (Some(paths), _) => Target::part(paths, place.written.bytes)?,
@@ -165,7 +165,7 @@ fn gone(error: anyhow::Error, place: &Place) -> anyhow::Error {
     let at = place.revision.unwrap_or_default();
     Advice::failed(format!("the export cannot be finished at revision {at}: it must begin anew"))
         .why(problem.reason())
-        .remedy("use --restart; collections that take long to export need a longer history (history_seconds)")
+        .remedy("use --restart; a collection that takes long to export needs a longer history (`collection create --history`)")
         .into()
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn run(command: ImportCommand, output: Output) -> anyhow::Resul
     let (progress, identity) = Progress::open(&input, &target, &command)?;
     let start = progress.position().clone();
     if start.offset > 0 {
-        output.note(format!("going on at line {} (--restart begins anew)", start.line));
+        output.aside(format!("going on at line {} (--restart begins anew)", start.line));
     }
     let report = Report::start(output, &input, &start);
     let stop = stop_on_signal(output);

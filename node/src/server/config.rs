@@ -253,6 +253,9 @@ mod tests {
         refused(&["--peers=1=127.0.0.1:7500,2=127.0.0.1:7500"], "", &["same address"]);
         refused(&["--http-addr=127.0.0.1:7500"], "", &["http_addr", "peer_addr"]);
         refused(&["--http-addr=0.0.0.0:7400"], "", &["advertise_http"]);
+        refused(&["--limit=command_bytes_max=67108864"], "", &["command_bytes_max", "33554432"]);
+        refused(&["--limit=document_bytes_max=16777216"], "", &["document_bytes_max", "raise command_bytes_max"]);
+        refused(&["--limit=body_bytes_max=1073741824"], "", &["body_bytes_max"]);
         refused(&["--cors-origins=app.example"], "", &["cors_origins", "https://"]);
         refused(&["--cors-origins=https://app.example/"], "", &["cors_origins", "https://app.example/"]);
         refused(&["--http-addr=nowhere"], "", &["http_addr", "host:port"]);

@@ -43,6 +43,9 @@ pub(crate) struct DevCommand {
     /// The port for other nodes, on the loopback address (nobody uses it with one node)
     #[arg(long, env = "AERODB_PEER_PORT", value_name = "PORT", default_value_t = 7500)]
     peer_port: u16,
+    /// Origins whose pages may use this node from a browser, such as http://localhost:3000, or * for all
+    #[arg(long, env = "AERODB_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    cors_origins: Option<Vec<String>>,
 }
 
 /// Runs one node of a cluster, or prints what it would run with.
@@ -71,6 +74,7 @@ pub(crate) async fn dev(command: DevCommand, log: Option<String>, log_format: Op
         peer_addr: Some(format!("127.0.0.1:{}", command.peer_port)),
         peers: Some(format!("1=127.0.0.1:{}", command.peer_port).parse().map_err(anyhow::Error::msg)?),
         insecure: Some(true),
+        cors_origins: command.cors_origins,
         ..Layer::default()
     };
     let config = config::resolve(layer, None, &|name| std::env::var(name).ok())?;

@@ -11,6 +11,11 @@ use crate::{logs, secret};
 const SERVICE_KEY_CHARS_MIN: usize = 16;
 /// The highest node id. Ids are numbers in JSON, which carries integers exactly up to here.
 const NODE_ID_MAX: u64 = (1 << 53) - 1;
+/// The most that one command may be allowed to have. Nodes refuse each other's messages far above it (64 MiB), and an entry
+/// that no follower takes would stop all writes for ever.
+const COMMAND_BYTES_MAX: u64 = 32 << 20;
+/// The most that one body may be allowed to have: so much is kept of all bodies together.
+const BODY_BYTES_MAX: u64 = 256 << 20;
 /// The shortest heartbeat that makes sense beside the time that a fsync takes.
 const HEARTBEAT_MS_MIN: u64 = 5;
 
@@ -21,6 +26,7 @@ pub(crate) fn check(config: &ServerConfig) -> Result<(), Advice> {
     check_addresses(config)?;
     check_peers(config)?;
     check_timing(config)?;
+    check_limits(config)?;
     check_origins(config)?;
     check_service_key(config)?;
     logs::check_filter(&config.log)
@@ -162,6 +168,20 @@ fn check_timing(config: &ServerConfig) -> Result<(), Advice> {
         .remedy("let election_max_ms be greater; twice election_min_ms is the default"));
     }
     Ok(())
+}
+
+/// Bounds that would let through what another part cannot carry.
+fn check_limits(config: &ServerConfig) -> Result<(), Advice> {
+    let limits = &config.limits;
+    let beyond = |name: &str, value: u64, max: u64, why: &str| match value > max {
+        true => Err(Advice::usage(format!("the limit '{name}' is {value}; it can be at most {max}")).why(why)),
+        false => Ok(()),
+    };
+    let carried = "a command travels between nodes in one piece";
+    beyond("command_bytes_max", limits.command_bytes_max, COMMAND_BYTES_MAX, carried)?;
+    let within = "a document travels in one command: raise command_bytes_max with it";
+    beyond("document_bytes_max", limits.document_bytes_max, limits.command_bytes_max, within)?;
+    beyond("body_bytes_max", limits.body_bytes_max, BODY_BYTES_MAX, "a node keeps no more of all bodies together")
 }
 
 /// A browser sends an origin as scheme, host and port; anything else would never match and look as if it did.

@@ -254,7 +254,10 @@ async fn drop_collection(
 }
 
 /// Digests the whole state of this node, as it has it: compare nodes by it. Reads everything; not for every minute.
-#[utoipa::path(get, path = "/admin/digest", tag = "admin", operation_id = "readDigest", responses((status = 200, body = StateDigest), Problems))]
+#[utoipa::path(
+    get, path = "/admin/digest", tag = "admin", operation_id = "readDigest",
+    responses((status = 200, body = StateDigest), Problems)
+)]
 async fn digest(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
     let view = state.local()?;

@@ -173,7 +173,10 @@ async fn topology(state: &ApiState) -> Topology {
 }
 
 /// The cluster: who leads, who is there, who lags.
-#[utoipa::path(get, path = "/cluster", tag = "cluster", operation_id = "readCluster", responses((status = 200, body = Topology), Problems))]
+#[utoipa::path(
+    get, path = "/cluster", tag = "cluster", operation_id = "readCluster",
+    responses((status = 200, body = Topology), Problems)
+)]
 async fn cluster(State(state): State<ApiState>, _caller: Caller, request: Request) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
     let topology = topology(&state).await;
@@ -252,7 +255,10 @@ impl Watch {
 }
 
 /// How far each replica is behind the leader, now and over the last hour.
-#[utoipa::path(get, path = "/cluster/lag", tag = "cluster", operation_id = "readLag", responses((status = 200, body = LagReport), Problems))]
+#[utoipa::path(
+    get, path = "/cluster/lag", tag = "cluster", operation_id = "readLag",
+    responses((status = 200, body = LagReport), Problems)
+)]
 async fn lag(State(state): State<ApiState>, _caller: Caller, request: Request) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
     let nodes = topology(&state).await.nodes.into_iter().map(|node| NodeLag { id: node.id, lag: node.lag }).collect();

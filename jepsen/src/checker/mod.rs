@@ -20,7 +20,7 @@ mod finding;
 mod last;
 mod query;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use finding::{Anomaly, Finding, Verdict};
 pub use last::{Change, Last, NodeLast};

@@ -122,3 +122,62 @@ pub(super) fn judge(config: &Config, workload: &dyn Workload, run: &Run) -> Resu
         config: config.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checker::testing::{Script, change, get, put, with};
+
+    fn config(runs: &Path) -> Config {
+        Config {
+            workload: "register".into(),
+            nemesis: "none".into(),
+            time_s: 1,
+            nodes: 3,
+            seed: 9,
+            rate: 0,
+            workers: 1,
+            args: Vec::new(),
+            binary: "aerodb".into(),
+            runs: runs.to_owned(),
+            version: "0".into(),
+        }
+    }
+
+    /// Judges a run, keeps it, and judges what was kept; `read` is the revision and the tag that a read answers.
+    fn check(read: (u64, &str)) -> (Results, Results, String) {
+        let script = Script::default();
+        script.does(0, &put("a", "1"), 1, with("a", 1, "1")).does(0, &put("a", "2"), 2, with("a", 2, "2"));
+        script.does(1, &get("a"), read.0, with("a", read.0, read.1));
+        let feed = [change(1, "a", "1", None), change(2, "a", "2", Some((1, "1")))];
+        let run = Run { nemesis: "none".into(), ..script.run(&feed) };
+        let runs = tempfile::tempdir().unwrap();
+        let config = config(runs.path());
+        let folder = Folder::create(&config).unwrap();
+        folder.keep(&script.events(), &run.last, &run.coverage).unwrap();
+        let first = judge(&config, workload::named("register").unwrap().as_ref(), &run);
+        let again = judge_again(&folder.path).unwrap();
+        let page = std::fs::read_to_string(folder.path.join("report.html")).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path.join("history.edn")).unwrap().lines().count(), 6);
+        assert!(Folder::create(&config).is_ok(), "a run of the same name replaces it");
+        (first, again, page)
+    }
+
+    #[test]
+    fn a_run_that_was_kept_is_judged_alike() {
+        for (read, rule) in [((2, "2"), None), ((1, "1"), Some("stale read")), ((2, "1"), Some("wrong read"))] {
+            let (first, again, page) = check(read);
+            assert_eq!(first.findings, again.findings);
+            let found: Vec<&str> =
+                first.findings.iter().flat_map(|finding| &finding.anomalies).map(|a| a.rule.as_str()).collect();
+            match rule {
+                // Node 1 alone was asked, so that nothing can be said of the others.
+                None => assert!(found.iter().all(|rule| *rule == "not available"), "{found:?}"),
+                Some(rule) => assert!(found.contains(&rule) && page.contains(rule), "{found:?}"),
+            }
+            assert!(page.contains(&config(Path::new("")).command()) && page.ends_with("</html>\n"));
+            // One file: nothing is fetched and nothing runs.
+            assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("href="));
+        }
+    }
+}

@@ -11,6 +11,9 @@ use crate::history::{Kind, Recorder};
 /// How often a worker asks its own node rather than another one, percent. Bound to one node, half of the workers go on
 /// at full speed when the other half's nodes are cut off; never leaving it, no client would ever see two nodes.
 const HOME_PERCENT: u32 = 70;
+/// How long a worker keeps away from a node that it did not reach. With every worker waiting for the same dead node, few
+/// operations would take place inside a fault.
+const SHUN: Duration = Duration::from_millis(1_500);
 /// How long a keyed operation is retried until its outcome is known. Longer than any single outage of a nemesis.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Pages of one walk, at most.
@@ -29,6 +32,8 @@ pub struct Worker {
     client: Client,
     recorder: Recorder,
     nodes: Vec<u64>,
+    /// A node that was not reached, and until when it is left alone.
+    shunned: Option<(u64, Instant)>,
     /// The number in the history; another one after each unknown outcome.
     process: u64,
     workers: u64,
@@ -41,7 +46,7 @@ impl Worker {
         let nodes = client.nodes();
         // Workers draw from streams of their own: what one does moves nobody else's choices.
         let rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number));
-        Self { number, rng, seen: 0, client, recorder, nodes, process: number, workers, tags: 0 }
+        Self { number, rng, seen: 0, client, recorder, nodes, shunned: None, process: number, workers, tags: 0 }
     }
 
     /// The client, for what is no operation of the history.
@@ -73,12 +78,19 @@ impl Worker {
 
     /// The node to ask next: mostly its own.
     pub fn node(&mut self) -> u64 {
-        if self.chance(HOME_PERCENT) { self.nodes[(self.process as usize) % self.nodes.len()] } else { self.any_node() }
+        let home = self.nodes[(self.process as usize) % self.nodes.len()];
+        if self.chance(HOME_PERCENT) && !self.shuns(home) { home } else { self.any_node() }
     }
 
-    /// Any node.
+    /// Any node, but not the one that was not reached just now.
     pub fn any_node(&mut self) -> u64 {
-        self.nodes[self.rng.random_range(0..self.nodes.len())]
+        let drawn = self.rng.random_range(0..self.nodes.len());
+        let node = self.nodes[drawn];
+        if self.shuns(node) { self.nodes[(drawn + 1) % self.nodes.len()] } else { node }
+    }
+
+    fn shuns(&self, node: u64) -> bool {
+        self.shunned.is_some_and(|(shunned, until)| shunned == node && Instant::now() < until)
     }
 
     /// Does `op` once.
@@ -111,6 +123,7 @@ impl Worker {
             if settled || Instant::now() >= deadline {
                 break answer;
             }
+            self.shunned = Some((node, Instant::now() + SHUN));
             self.pause().await;
             node = self.any_node();
         };
@@ -156,6 +169,7 @@ impl Worker {
             self.seen = self.seen.max(answer.revision.unwrap_or(0));
         }
         if !answer.reached {
+            self.shunned = Some((answer.node, Instant::now() + SHUN));
             self.pause().await;
         }
         answer

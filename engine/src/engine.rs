@@ -17,6 +17,7 @@ use crate::folder::Folder;
 use crate::home::{self, Home};
 use crate::kv::{Env, Store};
 use crate::limits::Limits;
+use crate::planted;
 use crate::state::{META, SPEC, keys};
 use crate::view::View;
 
@@ -111,7 +112,13 @@ impl Engine {
         let _writing = self.writing.lock();
         let current = self.current();
         let plan = apply::plan(&*current.store, &current.meta, entries)?;
-        current.store.write(plan.batch, false)?;
+        if planted!("change-outside-the-batch") {
+            let (changes, rest) = plan.batch.split(crate::state::CHANGE);
+            current.store.write(rest, false)?;
+            current.store.write(changes, false)?;
+        } else {
+            current.store.write(plan.batch, false)?;
+        }
         let catalog = match plan.meta.catalog_revision == current.meta.catalog_revision {
             true => current.catalog,
             false => Arc::new(Catalog::load(&*current.store.snapshot(), plan.meta.catalog_revision)?),

@@ -18,6 +18,7 @@ pub mod kv;
 mod limits;
 pub mod order;
 pub mod patch;
+pub mod planted;
 pub mod prepare;
 mod ranges;
 pub mod select;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerodb_engine::View;
+use aerodb_engine::{View, planted};
 use aerodb_proto as proto;
 use prost::Message;
 use proto::{Command, Outcome, outcome};
@@ -181,9 +181,13 @@ impl Handle {
     }
 
     async fn linearizable(&self, deadline: Instant) -> Result<Read, Error> {
+        if planted!("read-without-round") {
+            return Ok(Read { view: self.local()?, age: None });
+        }
         loop {
             let round = timeout_at(deadline, self.node.reads.confirm()).await;
             match round {
+                Ok(Ok(_)) if planted!("read-before-applied") => return Ok(Read { view: self.local()?, age: None }),
                 Ok(Ok(point)) => {
                     let reached = self.reach(deadline, |now| now.index >= point.index).await;
                     reached.map_err(|_| {
@@ -223,6 +227,9 @@ impl Handle {
         let applied = node.applied.borrow().index;
         if node.leads() {
             return Some(node.quorum_age()? + node.lag_clock.lock().behind(now, applied));
+        }
+        if planted!("age-of-zero") {
+            return Some(Duration::ZERO);
         }
         let word = (*node.word.lock())?;
         let behind = if applied < word.committed { node.lag_clock.lock().behind(now, applied) } else { Duration::ZERO };

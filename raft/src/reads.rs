@@ -27,6 +27,9 @@ pub(crate) type LeaderRound = Rounds<Result<ReadPoint, Error>>;
 #[derive(Clone)]
 pub(crate) struct LeaderReads {
     rounds: LeaderRound,
+    /// The result of a round that is over.
+    #[cfg(planted)]
+    former: std::sync::Arc<parking_lot::Mutex<Option<ReadPoint>>>,
 }
 
 impl LeaderReads {
@@ -46,11 +49,22 @@ impl LeaderReads {
                 Ok(ReadPoint { term: point.committed_leader_id().term, index: point.index() })
             })
         });
-        Self { rounds }
+        Self {
+            rounds,
+            #[cfg(planted)]
+            former: Default::default(),
+        }
     }
 
     /// A read index, from a round that begins after this call.
     pub(crate) async fn confirm(&self) -> Result<ReadPoint, Error> {
+        #[cfg(planted)]
+        if aerodb_engine::planted!("round-used-twice") {
+            let former = *self.former.lock();
+            let now = self.rounds.join().await.unwrap_or(Err(Error::ShuttingDown));
+            *self.former.lock() = now.clone().ok();
+            return former.map_or(now, Ok);
+        }
         self.rounds.join().await.unwrap_or(Err(Error::ShuttingDown))
     }
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::overlay::Overlay;
 use super::refusal;
 use crate::error::Error;
+use crate::planted;
 
 /// What is known of a command's key.
 pub(super) enum Known {
@@ -38,6 +39,7 @@ pub(super) fn look_up(overlay: &Overlay, command: &Command) -> Result<Known, Err
     let caller = command.caller.as_ref().map_or("", |caller| &caller.key_id);
     let digest = digest(&[caller, &key.scope, &key.key]);
     match overlay.idempotency(&digest)? {
+        _ if planted!("idempotency-forgotten") => Ok(Known::New(Key { digest, body_digest: key.body_digest.clone() })),
         Some(record) if record.body_digest != key.body_digest => Ok(Known::Refused(refusal(
             "idempotency_key_reused",
             "this Idempotency-Key was used with another body: use a new key for a new request",

@@ -15,6 +15,7 @@ use super::sessions::{Number, SessionNotes};
 use crate::catalog::Catalog;
 use crate::engine::{Current, Engine};
 use crate::error::Error;
+use crate::planted;
 use crate::state::record::{self, Document};
 use crate::state::{DOC, META, keys};
 
@@ -92,7 +93,9 @@ impl Overlay {
         if let Some(staged) = self.staged.get(&key) {
             return Ok(staged.clone());
         }
-        if let Some((_, pending)) = self.documents.get(&key) {
+        if let Some((_, pending)) = self.documents.get(&key)
+            && !planted!("decide-without-overlay")
+        {
             return Ok(pending.clone());
         }
         let bytes = self.engine.current().store.get(DOC, &keys::doc(collection, id.as_bytes()))?;

@@ -10,6 +10,7 @@ use proto::{NumberRange, OpenSession, Outcome, effect::Kind};
 use super::overlay::Overlay;
 use super::{Decision, refusal};
 use crate::error::Error;
+use crate::planted;
 use crate::ranges::RangeSet;
 use crate::state::{keys, record};
 
@@ -46,7 +47,9 @@ struct SessionView {
 impl Overlay {
     /// What became of `number` so far.
     pub(super) fn look_up(&mut self, number: Number) -> Result<Known, Error> {
-        let Some(session) = self.session(number.session)? else { return Ok(Known::Gone) };
+        let Some(session) = self.session(number.session)? else {
+            return Ok(if planted!("session-lives-twice") { Known::New } else { Known::Gone });
+        };
         if session.acknowledged.contains(number.number) {
             return Ok(Known::Acknowledged);
         }

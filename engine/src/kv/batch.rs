@@ -66,6 +66,15 @@ impl WriteBatch {
         self.writes.append(&mut other.writes);
     }
 
+    /// The writes to `cf`, and all others.
+    pub(crate) fn split(self, cf: Cf) -> (Self, Self) {
+        let is_of = |write: &Write| match write {
+            Write::Put { cf: of, .. } | Write::Delete { cf: of, .. } | Write::DeleteRange { cf: of, .. } => *of == cf,
+        };
+        let (these, others) = self.writes.into_iter().partition(is_of);
+        (Self { writes: these }, Self { writes: others })
+    }
+
     /// True when there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

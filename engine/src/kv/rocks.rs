@@ -158,7 +158,9 @@ impl Store for RocksStore {
     }
 
     fn is_stalled(&self) -> bool {
-        ["rocksdb.is-write-stopped", "rocksdb.actual-delayed-write-rate"].into_iter().any(|sign| self.property(sign) > 0)
+        ["rocksdb.is-write-stopped", "rocksdb.actual-delayed-write-rate"]
+            .into_iter()
+            .any(|sign| self.property(sign) > 0)
     }
 
     fn background_errors(&self) -> u64 {

@@ -3,6 +3,7 @@
 use aerodb_proto::Collection;
 
 use super::{ChangeKind, ReadError, View};
+use crate::planted;
 use crate::state::record::{self, Past};
 use crate::state::{CHANGE, HISTORY, keys};
 
@@ -63,7 +64,8 @@ impl View {
                 return Err(crate::Error::malformed("a change", "its key is damaged").into());
             };
             let full = page.items.len() >= limit || bytes >= bytes_max;
-            if full && page.items.last().is_some_and(|last| last.revision != revision) {
+            let between = page.items.last().is_some_and(|last| last.revision != revision);
+            if full && (between || planted!("feed-splits-a-revision")) {
                 page.more = true;
                 break;
             }

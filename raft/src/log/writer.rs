@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use aerodb_engine::kv::WriteBatch;
+use aerodb_engine::planted;
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
@@ -171,7 +172,13 @@ struct Batch {
 
 impl Batch {
     fn add(&mut self, shared: &Shared, work: &Work, unsynced: Option<Committed>) -> Result<(), Error> {
-        self.sync |= !matches!(work, Work::Committed(_));
+        self.sync |= match work {
+            Work::Committed(_) => false,
+            Work::Append { .. } => !planted!("append-without-fsync"),
+            Work::Vote(_) => !planted!("vote-without-fsync"),
+            Work::Truncate { .. } => !planted!("truncate-without-fsync"),
+            Work::Purge { .. } | Work::Sync => true,
+        };
         self.bytes += work.bytes();
         match work {
             Work::Append { entries, begins_at, .. } => {

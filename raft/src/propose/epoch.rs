@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use aerodb_engine::Error;
 use aerodb_engine::decide::{Decider, Number, Verdict};
+use aerodb_engine::{Error, planted};
 use aerodb_proto::Outcome;
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
@@ -224,7 +224,7 @@ impl<'a> Epoch<'a> {
         let Some(entry) = self.in_flight.pop_front() else { return };
         self.parts.metrics.entries_in_flight.set(self.in_flight.len() as i64);
         match result {
-            Some(Ok(response)) if *response.response() == Applied::Effective => {
+            Some(Ok(response)) if *response.response() == Applied::Effective || planted!("void-acknowledged") => {
                 self.applied_seq = entry.seq;
                 self.decider.applied(entry.seq);
                 for (task, outcome) in entry.tasks {
@@ -274,7 +274,8 @@ impl<'a> Epoch<'a> {
         let ready: Vec<_> = self.answers.drain(..ready).collect();
         let (reads, term) = (self.parts.reads.clone(), self.decider.term());
         tokio::spawn(async move {
-            let confirmed = matches!(reads.confirm().await, Ok(point) if point.term == term);
+            let confirmed =
+                planted!("refusal-without-round") || matches!(reads.confirm().await, Ok(point) if point.term == term);
             for (_, task, outcome) in ready {
                 task.reply.send(match confirmed {
                     true => Answer::Outcome(outcome),

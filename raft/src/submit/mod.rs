@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aerodb_engine::planted;
 use aerodb_proto as proto;
 use parking_lot::Mutex;
 use proto::command::Op;
@@ -148,6 +149,10 @@ impl Inner {
                 Attempt::NotSent => self.pause(leader, deadline).await,
                 Attempt::Answered(Answer::Unknown | Answer::Stale) => {
                     unknown = true;
+                    if planted!("retry-under-a-new-number") {
+                        numbered = self.take_number(deadline).await?;
+                        attempt = 0;
+                    }
                     // A leader that answers nothing is not asked again and again; another one is asked at once.
                     self.pause(leader, deadline).await;
                 }

@@ -47,6 +47,7 @@ pub(super) struct Member {
     pub(super) node: Arc<Node>,
     pub(super) fence: Fence,
     pub(super) disk: Arc<Disk>,
+    threads: Threads,
 }
 
 impl Group {
@@ -141,20 +142,20 @@ pub(super) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) ->
 impl Member {
     pub(super) async fn start(options: Options, net: Arc<Net>) -> Self {
         let disk = Arc::new(Disk::default());
-        let fence = Fence::default();
+        let (fence, threads) = (Fence::default(), Threads::default());
         let services = Services {
             env: Arc::new(Slow { env: RocksEnv::new(8 << 20), disk: disk.clone() }),
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(|bytes| bytes.fill(7)),
             connector: Arc::new(Wire { net, id: options.node_id }),
-            spawner: Arc::new(Threads::default()),
+            spawner: Arc::new(threads.clone()),
             registry: prometheus::Registry::new(),
             limits: Limits::default(),
             fence: fence.clone(),
         };
         let handle = start(options, services).await.unwrap();
         let node = handle.node();
-        Self { handle, node, fence, disk }
+        Self { handle, node, fence, disk, threads }
     }
 
     /// Writes; a refusal is an outcome too.
@@ -177,10 +178,17 @@ impl Member {
 }
 
 impl Drop for Group {
+    /// Ends all nodes; after a panic there is no need to.
     fn drop(&mut self) {
-        for member in self.nodes.values() {
-            member.node.stop.cancel();
+        if std::thread::panicking() {
+            return;
         }
+        let ending = std::mem::take(&mut self.nodes).into_values().map(|member| {
+            let Member { handle, threads, .. } = member;
+            super::end(handle, threads)
+        });
+        let ended = futures::future::join_all(ending);
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(ended));
     }
 }
 

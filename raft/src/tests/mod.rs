@@ -128,15 +128,20 @@ impl Alone {
     /// Stops the node and waits until its folder is free.
     async fn end(self) -> TempDir {
         let Self { handle, threads, dir } = self;
-        handle.shutdown().await;
-        let weak = handle.downgrade();
-        drop(handle);
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while weak.strong_count() > 0 {
-            assert!(tokio::time::Instant::now() < deadline, "something still holds the node");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        tokio::task::spawn_blocking(move || threads.join()).await.unwrap();
+        end(handle, threads).await;
         dir
     }
+}
+
+/// Stops a node and waits until nothing of it is left: a process that ends while RocksDB is still being closed aborts.
+async fn end(handle: Handle, threads: Threads) {
+    handle.shutdown().await;
+    let weak = handle.downgrade();
+    drop(handle);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while weak.strong_count() > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "something still holds the node");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::task::spawn_blocking(move || threads.join()).await.unwrap();
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aerodb_engine::planted;
 use aerodb_proto as proto;
 use parking_lot::Mutex;
 use tonic::Status;
@@ -315,7 +316,7 @@ impl Transfer {
         if length as u64 > file.size_bytes - part.bytes {
             return Err(Refused::Invalid(format!("a piece reaches beyond the end of {}", file.name)));
         }
-        if crc32c::crc32c(&chunk.data) != chunk.crc32c {
+        if crc32c::crc32c(&chunk.data) != chunk.crc32c && !planted!("checksum-ignored") {
             return Err(Refused::Broken(format!("a piece of {} was damaged on its way", file.name)));
         }
         Ok(())
@@ -362,7 +363,7 @@ impl Transfer {
                 Some(crc) => (fs::metadata(&path)?.len(), crc),
                 None => manifest::checksum(&path)?,
             };
-            if found == (file.size_bytes, file.crc32c) {
+            if found == (file.size_bytes, file.crc32c) || planted!("checksum-ignored") {
                 // Also what an earlier run wrote: it may have ended before it was durable.
                 File::open(&path)?.sync_all()?;
             } else {

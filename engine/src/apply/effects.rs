@@ -43,13 +43,14 @@ impl<'a> Writer<'a> {
         if batch.revision < self.meta.revision || batch.time_ms < self.meta.time_ms {
             return Err(Error::Inconsistent("an entry would turn the revision or the time back".into()));
         }
-        for ack in &batch.acks {
-            self.acknowledge(ack)?;
-        }
         self.meta.seq += 1;
         self.meta.time_ms = batch.time_ms;
         for effects in batch.effects {
             self.effects(effects)?;
+        }
+        // Behind the effects: a number may be given up while it is decided, and its outcome must go too.
+        for ack in &batch.acks {
+            self.acknowledge(ack)?;
         }
         if self.meta.revision != batch.revision {
             return Err(Error::Inconsistent(format!(

@@ -101,8 +101,8 @@ impl Decider {
         self.term
     }
 
-    /// The `seq` that the entry under construction will have.
-    fn next_seq(&self) -> u64 {
+    /// The `seq` that the entry under construction will have once it is applied.
+    pub fn next_seq(&self) -> u64 {
         self.seq + 1
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use aerodb_engine::decide::{Decider, Number, Verdict};
 use aerodb_engine::{Error, planted};
-use aerodb_proto::Outcome;
+use aerodb_proto::{NumberRange, Outcome};
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
@@ -47,6 +47,9 @@ pub(super) struct Epoch<'a> {
     /// Commands in the entry under construction.
     building: Vec<(Task, Outcome)>,
     in_flight: VecDeque<InFlight>,
+    /// Numbers that are acknowledged, and the entry with whose application that is certain. Until then an acknowledgement may
+    /// be lost with its entry, and only what was [`Seen`] keeps a late first attempt from being decided again.
+    acknowledged: VecDeque<(u64, u64, NumberRange)>,
     /// Answers that write nothing, and the entry that each rests on (rule 4).
     answers: VecDeque<(u64, Task, Outcome)>,
     /// Commands that had no effect in this epoch, in order.
@@ -73,6 +76,7 @@ impl<'a> Epoch<'a> {
             seen,
             building: Vec::new(),
             in_flight: VecDeque::new(),
+            acknowledged: VecDeque::new(),
             answers: VecDeque::new(),
             again: Vec::new(),
             draining: None,
@@ -165,9 +169,8 @@ impl<'a> Epoch<'a> {
         });
         if number.is_some() {
             self.decider.acknowledge(place.session, &task.acknowledged)?;
-            for range in &task.acknowledged {
-                self.forget(place.session, range.first, range.last);
-            }
+            let certain = self.decider.next_seq();
+            self.acknowledged.extend(task.acknowledged.iter().map(|range| (certain, place.session, *range)));
             let seen = self.seen.entry((place.session, place.number)).or_insert(0);
             if place.attempt < *seen {
                 task.reply.send(Answer::Stale);
@@ -186,7 +189,15 @@ impl<'a> Epoch<'a> {
         Ok(None)
     }
 
-    /// Forgets the attempts of numbers that are acknowledged.
+    /// Forgets the attempts of numbers whose acknowledgement is applied.
+    fn forget_acknowledged(&mut self) {
+        let certain = self.acknowledged.iter().take_while(|(certain, ..)| *certain <= self.applied_seq).count();
+        let certain: Vec<_> = self.acknowledged.drain(..certain).collect();
+        for (_, session, range) in certain {
+            self.forget(session, range.first, range.last);
+        }
+    }
+
     fn forget(&mut self, session: u64, first: u64, last: u64) {
         if last.saturating_sub(first) < self.seen.len() as u64 {
             for number in first..=last {
@@ -227,6 +238,7 @@ impl<'a> Epoch<'a> {
             Some(Ok(response)) if *response.response() == Applied::Effective || planted!("void-acknowledged") => {
                 self.applied_seq = entry.seq;
                 self.decider.applied(entry.seq);
+                self.forget_acknowledged();
                 for (task, outcome) in entry.tasks {
                     task.reply.send(Answer::Outcome(outcome));
                 }

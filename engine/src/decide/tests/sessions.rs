@@ -151,6 +151,14 @@ fn outcomes_are_forgotten() {
     leader.append();
     leader.apply();
     assert_eq!(held(&leader), [1, 3]);
+    // A number may be given up while it is decided: its outcome and its acknowledgement share an entry then.
+    let number = Number { session: 3, number: 9, first_attempt: true };
+    leader.decide_as(number, &crate::testing::put("c", "b", "{}"));
+    leader.decider.acknowledge(3, &ack(9, 9)).unwrap();
+    leader.append();
+    leader.apply();
+    let store = leader.node.engine().current().store;
+    assert_eq!(store.get(META, &keys::outcome(3, 9)).unwrap(), None);
     // However large the range, applying it takes no time.
     leader.decider.acknowledge(3, &ack(3, u64::MAX)).unwrap();
     leader.append();

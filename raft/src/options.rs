@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::log::LogOptions;
+
 /// What a node needs to know to take part. Times are those of openraft unless they say otherwise.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -37,6 +39,8 @@ pub struct Options {
     pub snapshot_log_entries: u64,
     /// Entries kept behind a snapshot, so that a node that was away for a moment needs none.
     pub log_keep_entries: u64,
+    /// The bounds of the log store.
+    pub log: LogOptions,
     /// Bytes of one log entry at most.
     pub entry_bytes_max: usize,
     /// Entries that the leader has handed to the log and not yet seen applied, at most.
@@ -70,6 +74,7 @@ impl Options {
             snapshot_log_bytes: 256 << 20,
             snapshot_log_entries: 200_000,
             log_keep_entries: 20_000,
+            log: LogOptions::default(),
             entry_bytes_max: 16 << 20,
             entries_in_flight_max: 4,
             intake_max: 16_384,

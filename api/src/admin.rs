@@ -109,7 +109,7 @@ fn rfc3339(unix_ms: u64) -> String {
 
 /// Creates a collection.
 #[utoipa::path(
-    post, path = "/admin/collections", tag = "admin", request_body = NewCollection,
+    post, path = "/admin/collections", tag = "admin", operation_id = "createCollection", request_body = NewCollection,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer")),
     responses((status = 201, body = Collection), Problems)
 )]
@@ -159,8 +159,12 @@ fn shape(error: &serde_json::Error) -> String {
 
 /// Lists the collections.
 #[utoipa::path(
-    get, path = "/admin/collections", tag = "admin",
-    params(("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`")),
+    get, path = "/admin/collections", tag = "admin", operation_id = "listCollections",
+    params(
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+        ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
+        ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
+    ),
     responses((status = 200, body = Collections), Problems)
 )]
 async fn list(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
@@ -181,10 +185,12 @@ fn only_freshness(request: &Request) -> Result<Freshness, Problem> {
 
 /// Describes a collection.
 #[utoipa::path(
-    get, path = "/admin/collections/{collection}", tag = "admin",
+    get, path = "/admin/collections/{collection}", tag = "admin", operation_id = "describeCollection",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+        ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
+        ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
     ),
     responses((status = 200, body = Collection), Problems)
 )]
@@ -200,10 +206,12 @@ async fn describe(
 
 /// Counts a collection's documents and bytes, by reading all of it.
 #[utoipa::path(
-    get, path = "/admin/collections/{collection}/stats", tag = "admin",
+    get, path = "/admin/collections/{collection}/stats", tag = "admin", operation_id = "readCollectionStats",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+        ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
+        ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
     ),
     responses((status = 200, body = Stats), Problems)
 )]
@@ -222,7 +230,7 @@ async fn stats(
 
 /// Drops a collection with all its documents.
 #[utoipa::path(
-    delete, path = "/admin/collections/{collection}", tag = "admin",
+    delete, path = "/admin/collections/{collection}", tag = "admin", operation_id = "dropCollection",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
@@ -246,7 +254,7 @@ async fn drop_collection(
 }
 
 /// Digests the whole state of this node, as it has it: compare nodes by it. Reads everything; not for every minute.
-#[utoipa::path(get, path = "/admin/digest", tag = "admin", responses((status = 200, body = StateDigest), Problems))]
+#[utoipa::path(get, path = "/admin/digest", tag = "admin", operation_id = "readDigest", responses((status = 200, body = StateDigest), Problems))]
 async fn digest(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
     let view = state.local()?;

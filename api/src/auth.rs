@@ -83,7 +83,7 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, P
     let mut known = state.local()?.api_key(secret)?;
     if known.is_none() {
         // This node may lag behind the key's creation: a suspicion, until a read barrier has passed.
-        let read = state.handle().read(Consistency::Linearizable, state.options().read_timeout).await?;
+        let read = state.fresh(Consistency::Linearizable).await?;
         known = read.view.api_key(secret)?;
     }
     let identity = known.ok_or_else(invalid_key)?;

@@ -23,13 +23,14 @@ pub(crate) struct Whole {
     _room: OwnedSemaphorePermit,
 }
 
-/// Reads a body of at most `bytes_max`.
+/// Reads a body of at most `bytes_max`, which is the route's own bound; no body is longer than the node's.
 pub(crate) async fn whole(
     state: &ApiState,
     headers: &HeaderMap,
     body: Body,
     bytes_max: usize,
 ) -> Result<Whole, Problem> {
+    let bytes_max = bytes_max.min(state.options().body_bytes_max);
     let announced = announced(headers);
     if announced.is_some_and(|bytes| bytes > bytes_max) {
         if !headers.contains_key(header::EXPECT) {

@@ -21,6 +21,7 @@ use crate::error::{Code, Problem};
 use crate::events::event;
 use crate::negotiate::Form;
 use crate::openapi::Problems;
+use crate::panics::of_cluster;
 use crate::params::Params;
 use crate::path::NodePath;
 use crate::response::{ReadAt, Unbuffered, serialized, typed};
@@ -168,11 +169,11 @@ fn checks(checks: Vec<raft::Check>) -> Vec<Check> {
 }
 
 async fn topology(state: &ApiState) -> Topology {
-    shapes::topology(state.handle().node_id(), state.handle().topology().await)
+    shapes::topology(state.handle().node_id(), of_cluster(state.handle().topology()).await)
 }
 
 /// The cluster: who leads, who is there, who lags.
-#[utoipa::path(get, path = "/cluster", tag = "cluster", responses((status = 200, body = Topology), Problems))]
+#[utoipa::path(get, path = "/cluster", tag = "cluster", operation_id = "readCluster", responses((status = 200, body = Topology), Problems))]
 async fn cluster(State(state): State<ApiState>, _caller: Caller, request: Request) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
     let topology = topology(&state).await;
@@ -181,7 +182,7 @@ async fn cluster(State(state): State<ApiState>, _caller: Caller, request: Reques
 
 /// The same as Server-Sent Events: on every change, and each second.
 #[utoipa::path(
-    get, path = "/cluster/events", tag = "cluster",
+    get, path = "/cluster/events", tag = "cluster", operation_id = "followCluster",
     responses((status = 200, content_type = "text/event-stream", body = String), Problems)
 )]
 async fn events(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
@@ -251,7 +252,7 @@ impl Watch {
 }
 
 /// How far each replica is behind the leader, now and over the last hour.
-#[utoipa::path(get, path = "/cluster/lag", tag = "cluster", responses((status = 200, body = LagReport), Problems))]
+#[utoipa::path(get, path = "/cluster/lag", tag = "cluster", operation_id = "readLag", responses((status = 200, body = LagReport), Problems))]
 async fn lag(State(state): State<ApiState>, _caller: Caller, request: Request) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
     let nodes = topology(&state).await.nodes.into_iter().map(|node| NodeLag { id: node.id, lag: node.lag }).collect();
@@ -261,7 +262,7 @@ async fn lag(State(state): State<ApiState>, _caller: Caller, request: Request) -
 
 /// One node of the cluster.
 #[utoipa::path(
-    get, path = "/cluster/nodes/{node}", tag = "cluster",
+    get, path = "/cluster/nodes/{node}", tag = "cluster", operation_id = "readNode",
     params(("node" = u64, Path, description = "The node's id")),
     responses((status = 200, body = Node), Problems)
 )]
@@ -282,7 +283,7 @@ fn unknown(id: u64) -> Problem {
 
 /// Whether that node could be made the leader now, with every condition and its figure.
 #[utoipa::path(
-    get, path = "/cluster/nodes/{node}/promotion", tag = "cluster",
+    get, path = "/cluster/nodes/{node}/promotion", tag = "cluster", operation_id = "checkPromotion",
     params(("node" = u64, Path, description = "The node's id")),
     responses((status = 200, body = Promotion), Problems)
 )]
@@ -293,14 +294,14 @@ async fn promotion(
     request: Request,
 ) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
-    let promotion = state.handle().promotion(id).await.map_err(|error| not_promoted(id, error))?;
+    let promotion = of_cluster(state.handle().promotion(id)).await.map_err(|error| not_promoted(id, error))?;
     serialized(StatusCode::OK, &Promotion { eligible: promotion.eligible, checks: checks(promotion.checks) })
 }
 
 /// Makes that replica the leader. No acknowledged write is lost; requests under way wait and succeed. A replica that is
 /// not eligible is refused with 409 and the conditions that it does not meet, and nothing is changed.
 #[utoipa::path(
-    post, path = "/cluster/nodes/{node}/promote", tag = "cluster",
+    post, path = "/cluster/nodes/{node}/promote", tag = "cluster", operation_id = "promoteNode",
     params(("node" = u64, Path, description = "The node's id")),
     responses((status = 200, body = Promoted, description = "It leads"), Problems)
 )]
@@ -311,7 +312,7 @@ async fn promote(
     request: Request,
 ) -> Result<Response, Problem> {
     Params::parse(request.uri().query())?.finish()?;
-    let promoted = state.handle().promote(id, state.options().promote_timeout).await;
+    let promoted = of_cluster(state.handle().promote(id, state.options().promote_timeout)).await;
     let raft::Promoted { leader, term, took_ms } = promoted.map_err(|error| not_promoted(id, error))?;
     serialized(StatusCode::OK, &Promoted { leader, term, took_ms })
 }

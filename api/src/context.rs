@@ -9,9 +9,10 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::error::Problem;
+use crate::front::Front;
+use crate::panics;
 use crate::request_id::{self, RequestId, trace_id};
 use crate::response;
-use crate::state::ApiState;
 
 /// What the log says of a request.
 struct Asked {
@@ -38,18 +39,19 @@ impl Asked {
     }
 }
 
-pub(crate) async fn wrap(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn wrap(State(front): State<Front>, mut request: Request, next: Next) -> Response {
     let asked = Asked::of(&request);
     request.extensions_mut().insert(asked.id.clone());
-    let in_flight = state.metrics().in_flight();
-    let mut answer = next.run(request).await;
+    let in_flight = front.metrics().in_flight();
+    let mut answer = panics::of_request(asked.id.clone(), next.run(request)).await;
     drop(in_flight);
     let problem = answer.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         answer = rendered(answer, problem, &asked);
     }
-    finish(&mut answer, &asked, &state);
-    state.metrics().observe(&asked.route, &asked.method, answer.status(), asked.began.elapsed());
+    let mut answer = answer.map(|body| panics::guard(asked.id.clone(), body));
+    finish(&mut answer, &asked, &front);
+    front.metrics().observe(&asked.route, &asked.method, answer.status(), asked.began.elapsed());
     log(&asked, answer.status(), problem.as_ref());
     answer
 }
@@ -68,14 +70,16 @@ fn rendered(placeholder: Response, problem: &Problem, asked: &Asked) -> Response
     answer
 }
 
-fn finish(answer: &mut Response, asked: &Asked, state: &ApiState) {
+fn finish(answer: &mut Response, asked: &Asked, front: &Front) {
     let headers = answer.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&asked.id.0) {
         headers.insert(request_id::HEADER, id);
     }
-    headers.insert(response::NODE, HeaderValue::from(state.handle().node_id()));
+    headers.insert(response::NODE, HeaderValue::from(front.node_id()));
     // Whatever was not read at some revision was answered at the one that this node has.
-    headers.entry(response::REVISION).or_insert_with(|| HeaderValue::from(state.revision()));
+    if let Some(revision) = front.revision() {
+        headers.entry(response::REVISION).or_insert_with(|| HeaderValue::from(revision));
+    }
 }
 
 fn log(asked: &Asked, status: StatusCode, problem: Option<&Problem>) {

@@ -101,6 +101,7 @@ codes! {
     TooStale "too_stale" 503 "Too stale": "The node's data is older than `max_staleness_ms`, or of unknown age.";
     Fenced "fenced" 503 "Node fenced": "The node does not trust its own data or disk and serves nothing: ask another one.";
     StorageError "storage_error" 503 "Storage error": "The node's storage failed: ask another one.";
+    Starting "starting" 503 "Starting": "The node does not take part in its cluster yet; `/health/startup` says why. Try again, or another node.";
     ShuttingDown "shutting_down" 503 "Shutting down": "The node is about to stop: ask another one.";
     IdempotencyFull "idempotency_full" 503 "Too many idempotency keys": "No more keys can be remembered: try again later, or send none.";
     UnknownOperation "unknown_operation" 503 "Unknown operation": "The leader runs an older version that does not know this request.";

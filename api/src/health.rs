@@ -19,7 +19,7 @@ pub(crate) struct Health {
     reason: String,
 }
 
-fn answer(ok: bool, reason: &str) -> Result<Response, Problem> {
+pub(crate) fn answer(ok: bool, reason: &str) -> Result<Response, Problem> {
     let (code, status, reason) = match ok {
         true => (StatusCode::OK, "ok", ""),
         false => (StatusCode::SERVICE_UNAVAILABLE, "failing", reason),
@@ -34,7 +34,7 @@ fn answer(ok: bool, reason: &str) -> Result<Response, Problem> {
 
 /// Whether the process works at all; if not, restart it.
 #[utoipa::path(
-    get, path = "/health/live", tag = "operations", security(()),
+    get, path = "/health/live", tag = "operations", operation_id = "healthLive", security(()),
     responses((status = 200, body = Health, description = "It works"), (status = 503, body = Health, description = "It does not"))
 )]
 pub(crate) async fn live(State(state): State<ApiState>) -> Result<Response, Problem> {
@@ -44,7 +44,7 @@ pub(crate) async fn live(State(state): State<ApiState>) -> Result<Response, Prob
 
 /// Whether the node can serve requests now; if not, send them elsewhere.
 #[utoipa::path(
-    get, path = "/health/ready", tag = "operations", security(()),
+    get, path = "/health/ready", tag = "operations", operation_id = "healthReady", security(()),
     responses((status = 200, body = Health, description = "It can"), (status = 503, body = Health, description = "It cannot"))
 )]
 pub(crate) async fn ready(State(state): State<ApiState>) -> Result<Response, Problem> {
@@ -57,7 +57,7 @@ pub(crate) async fn ready(State(state): State<ApiState>) -> Result<Response, Pro
 
 /// Whether the node has finished starting; until then, have patience.
 #[utoipa::path(
-    get, path = "/health/startup", tag = "operations", security(()),
+    get, path = "/health/startup", tag = "operations", operation_id = "healthStartup", security(()),
     responses((status = 200, body = Health, description = "It has"), (status = 503, body = Health, description = "Not yet"))
 )]
 pub(crate) async fn startup(State(state): State<ApiState>) -> Result<Response, Problem> {

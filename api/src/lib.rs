@@ -1,7 +1,7 @@
 //! Everything that a client reaches over HTTP: data, collections, the cluster, health and metrics.
 //!
 //! A request passes through [`router`] in this order: a request id and a log line (`context`), CORS, compression, a
-//! guard against panics, then the caller's key and the bounds on what is in flight (`auth`), then its handler. A
+//! guard against panics (`panics`), then the caller's key and the bounds on what is in flight (`auth`), then its handler. A
 //! handler parses, asks `aerodb_raft` to write or to read, and renders; it decides nothing about data. Whatever goes
 //! wrong becomes a [`Problem`] with a [`Code`] of the published list.
 //!
@@ -20,12 +20,14 @@ mod convert;
 mod data;
 mod error;
 mod events;
+mod front;
 mod health;
 mod idempotency;
 mod metrics;
 mod negotiate;
 mod openapi;
 mod options;
+mod panics;
 mod params;
 mod path;
 mod precondition;
@@ -33,11 +35,17 @@ mod request_id;
 mod response;
 mod router;
 mod serve;
+mod starting;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Code, Problem};
+pub use front::Front;
 pub use openapi::openapi;
 pub use options::ApiOptions;
+pub use panics::{Contained, contained};
 pub use router::router;
-pub use serve::serve;
+pub use serve::{Door, serve};
+pub use starting::starting;
 pub use state::ApiState;

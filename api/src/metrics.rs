@@ -8,8 +8,9 @@ use http::{Method, StatusCode};
 use prometheus::{Encoder, HistogramOpts, HistogramVec, IntGauge, Registry, TextEncoder};
 
 use crate::error::Problem;
+use crate::front::Front;
+use crate::panics;
 use crate::response::typed;
-use crate::state::ApiState;
 
 /// Seconds: from an answer out of memory to a request that waited through an election.
 const BUCKETS: [f64; 15] =
@@ -44,7 +45,10 @@ impl HttpMetrics {
         let options = HistogramOpts::new("aerodb_http_request_duration_seconds", help).buckets(BUCKETS.to_vec());
         let duration = HistogramVec::new(options, &["route", "method", "status_class"])?;
         let in_flight = IntGauge::new("aerodb_http_requests_in_flight", "Requests that are being answered now.")?;
-        let streams = IntGauge::new("aerodb_http_streams_open", "Change feeds and event streams that are open now.")?;
+        let streams = IntGauge::new(
+            "aerodb_http_streams_open",
+            "Change feeds, event streams, exports and NDJSON inserts that are open now.",
+        )?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(streams.clone()))?;
@@ -90,13 +94,13 @@ fn class_label(status: StatusCode) -> &'static str {
 
 /// The metrics of this node, in the text format of Prometheus.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operations", security(()),
+    get, path = "/metrics", tag = "operations", operation_id = "readMetrics", security(()),
     responses((status = 200, description = "Prometheus text format", content_type = "text/plain", body = String))
 )]
-pub(crate) async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
+pub(crate) async fn metrics(State(front): State<Front>) -> Result<Response, Problem> {
     // Collectors may ask the storage for its figures, which blocks.
-    let registry = state.registry().clone();
-    let text = tokio::task::spawn_blocking(move || {
+    let registry = front.registry().clone();
+    let text = panics::spawn_blocking(move || {
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text).map(|()| text)
     });

@@ -6,10 +6,11 @@ use axum::Extension;
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response as Documented,
-    ResponseBuilder, SecurityRequirement,
+    ContentBuilder, Header, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Response as Documented, ResponseBuilder, Schema, SecurityRequirement,
 };
 use utoipa::{IntoResponses, ToSchema};
 
@@ -51,7 +52,7 @@ pub(crate) struct ListPage {
 pub(crate) struct History {
     /// Oldest first.
     items: Vec<HistoryItem>,
-    /// Always null: the list is whole.
+    /// Set exactly if more versions are kept.
     next_cursor: Option<String>,
     revision: u64,
 }
@@ -149,6 +150,59 @@ impl IntoResponses for Problems {
     }
 }
 
+/// What a list answers with: a page, or all that matches as a stream.
+pub(crate) struct Lists;
+
+impl IntoResponses for Lists {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        let page = RefOr::Ref(Ref::from_schema_name("ListPage"));
+        let text = RefOr::from(utoipa::openapi::ObjectBuilder::new().schema_type(Type::String));
+        let content = |schema: &RefOr<Schema>| ContentBuilder::new().schema(Some(schema.clone())).build();
+        let answer = ResponseBuilder::new()
+            .description("A page, or a stream of all that matches")
+            .content("application/json", content(&page))
+            .content("application/x-ndjson", content(&text))
+            .content("text/csv", content(&text))
+            .header("Aerodb-Next-Cursor", header("Of a stream of one page: where it goes on"))
+            .header("Aerodb-Count", header("Of a stream that was asked to count: how many match"));
+        BTreeMap::from([("200".to_owned(), RefOr::T(answer.build()))])
+    }
+}
+
+fn header(description: &str) -> Header {
+    let text = utoipa::openapi::ObjectBuilder::new().schema_type(Type::String);
+    HeaderBuilder::new().schema(text).description(Some(description)).build()
+}
+
+/// Adds to every answer the headers that every answer has.
+fn mark_answers(document: &mut OpenApi) {
+    const ALWAYS: [(&str, &str); 3] = [
+        ("X-Request-Id", "The request's id: the client's own, or a new one"),
+        ("Aerodb-Node", "The node that answered"),
+        ("Aerodb-Revision", "The revision written, or the one read at"),
+    ];
+    for item in document.paths.paths.values_mut() {
+        if let Some(head) = &mut item.head {
+            // It has the name of its `get`, and names are unique.
+            head.operation_id = head.operation_id.take().map(|name| format!("{name}Head"));
+        }
+        let operations =
+            [&mut item.get, &mut item.head, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else { continue };
+                for (name, description) in ALWAYS {
+                    response.headers.entry(name.to_owned()).or_insert_with(|| header(description));
+                }
+                if status.starts_with('5') {
+                    let when = header("Seconds after which to try again; with every 503");
+                    response.headers.insert("Retry-After".to_owned(), when);
+                }
+            }
+        }
+    }
+}
+
 /// The description of the API, before the routes.
 pub(crate) fn base(version: &str) -> OpenApi {
     let description = "Every node answers every request. Errors are `application/problem+json` with a `code` of the list \
@@ -164,13 +218,15 @@ pub(crate) fn base(version: &str) -> OpenApi {
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     let apikey = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("apikey")));
     let mut schemas = Vec::new();
-    for add in [ProblemShape::schemas, MistakeShape::schemas] {
+    for add in [ProblemShape::schemas, MistakeShape::schemas, ListPage::schemas] {
         add(&mut schemas);
     }
     let components = utoipa::openapi::ComponentsBuilder::new()
         .security_scheme("bearer", bearer)
         .security_scheme("apikey", apikey)
         .schema("Problem", <ProblemShape as utoipa::PartialSchema>::schema())
+        .schema("ListPage", <ListPage as utoipa::PartialSchema>::schema())
+        .schema("Document", <Document as utoipa::PartialSchema>::schema())
         .schema("Mistake", <MistakeShape as utoipa::PartialSchema>::schema())
         .schema("ErrorCode", <ErrorCode as utoipa::PartialSchema>::schema())
         .schemas_from_iter(schemas)
@@ -185,16 +241,25 @@ pub(crate) fn base(version: &str) -> OpenApi {
 
 /// The description of every route, as `/openapi.json` shows it.
 pub fn openapi(version: &str) -> OpenApi {
-    crate::router::describe(version)
+    let mut document = crate::router::describe(version);
+    mark_answers(&mut document);
+    document
 }
 
 /// The rendered description.
 #[derive(Clone)]
 pub(crate) struct Rendered(pub(crate) Bytes);
 
+impl Rendered {
+    /// The description of this version.
+    pub(crate) fn of(version: &str) -> Self {
+        Self(openapi(version).to_json().unwrap_or_default().into())
+    }
+}
+
 /// The description of this API (OpenAPI 3.1).
 #[utoipa::path(
-    get, path = "/openapi.json", tag = "operations", security(()),
+    get, path = "/openapi.json", tag = "operations", operation_id = "readDescription", security(()),
     responses((status = 200, description = "This document", body = Object))
 )]
 pub(crate) async fn show(Extension(Rendered(text)): Extension<Rendered>) -> Response {
@@ -217,7 +282,7 @@ mod tests {
         assert_eq!(document["info"]["version"], "1.2.3");
         for (path, methods) in [
             ("/api/{collection}", &["get", "post"][..]),
-            ("/api/{collection}/{id}", &["get", "put", "patch", "delete"]),
+            ("/api/{collection}/{id}", &["get", "head", "put", "patch", "delete"]),
             ("/api/{collection}/{id}/_history", &["get"]),
             ("/api/{collection}/_changes", &["get"]),
             ("/api/{collection}/query", &["post"]),
@@ -239,6 +304,25 @@ mod tests {
         ] {
             for method in methods {
                 assert!(document["paths"][path][method].is_object(), "{method} {path}");
+            }
+        }
+    }
+
+    /// Whoever makes a client from it needs a name for each operation, and every answer has its headers.
+    #[test]
+    fn every_operation_has_a_name_and_its_answers_their_headers() {
+        let document = document();
+        let mut names = std::collections::BTreeSet::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap_or_default();
+                assert!(!name.is_empty(), "{method} {path}");
+                assert!(names.insert(name.to_owned()), "{method} {path}: {name} comes twice");
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    let has = |name: &str| response["headers"][name].is_object();
+                    assert!(has("X-Request-Id") && has("Aerodb-Node") && has("Aerodb-Revision"), "{method} {path}");
+                    assert_eq!(has("Retry-After"), status.starts_with('5'), "{method} {path} {status}");
+                }
             }
         }
     }

@@ -21,11 +21,14 @@ pub struct ApiOptions {
     pub body_timeout: Duration,
     /// Requests under way at once; more are answered with 503 `overloaded`.
     pub requests_in_flight_max: usize,
+    /// Bytes of a body that is read as a whole, whatever the route; more are answered with 413. A stream of lines has a
+    /// bound for each line instead.
+    pub body_bytes_max: usize,
     /// Bytes of request bodies in memory at once.
     pub body_bytes_in_flight_max: usize,
     /// Queries, exports and digests that run at once; more wait for their turn.
     pub queries_running_max: usize,
-    /// Open change feeds and event streams of this node.
+    /// Open change feeds, event streams, exports and NDJSON inserts of this node.
     pub streams_open_max: usize,
     /// Bytes of a body that describes a query or a collection.
     pub request_body_bytes_max: usize,
@@ -33,6 +36,9 @@ pub struct ApiOptions {
     pub ndjson_lines_in_flight_max: usize,
     /// Lines of the report of an NDJSON insert that are kept for a client that does not read yet.
     pub ndjson_reports_buffered_max: usize,
+    /// Bytes of documents that a change feed reads at a time; beside these, it holds them once more as text. The rest of
+    /// a revision comes on top.
+    pub feed_page_bytes_max: usize,
     /// Documents that an export reads at a time.
     pub export_page_items: usize,
     /// Columns that a CSV export finds by itself; beyond it, `select` has to name them.
@@ -53,12 +59,14 @@ impl Default for ApiOptions {
             promote_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),
             requests_in_flight_max: 4_096,
+            body_bytes_max: 8 << 20,
             body_bytes_in_flight_max: 256 << 20,
             queries_running_max: 32,
             streams_open_max: 1_024,
             request_body_bytes_max: 1 << 20,
             ndjson_lines_in_flight_max: 128,
             ndjson_reports_buffered_max: 65_536,
+            feed_page_bytes_max: 4 << 20,
             export_page_items: 500,
             csv_columns_max: 1_000,
             keep_alive: Duration::from_secs(15),

@@ -17,10 +17,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{Code, Problem};
+use crate::front::Front;
 use crate::openapi::{Rendered, base};
 use crate::response::Unbuffered;
 use crate::state::ApiState;
-use crate::{admin, auth, cluster, context, data, health, metrics, openapi, request_id, response};
+use crate::{admin, auth, cluster, context, data, health, metrics, openapi, panics, request_id, response};
 
 /// Answers smaller than this are not worth compressing.
 const COMPRESSED_BYTES_MIN: u16 = 1_024;
@@ -29,28 +30,31 @@ const CORS_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
-    let (closed, open) = (closed(), open());
-    let (closed, described) =
-        OpenApiRouter::with_openapi(base(&state.options().version)).merge(closed).split_for_parts();
-    let (open, open_described) = open.split_for_parts();
-    let document = described.merge_from(open_described);
-    let rendered = Rendered(document.to_json().unwrap_or_default().into());
-    let around = ServiceBuilder::new()
-        .layer(middleware::from_fn_with_state(state.clone(), context::wrap))
-        .option_layer(cors(&state.options().cors_origins))
+    around(routes(&state), state.front()).with_state(state)
+}
+
+/// Every route, each behind what only it needs.
+pub(crate) fn routes(state: &ApiState) -> Router<ApiState> {
+    let described = Rendered::of(&state.options().version);
+    Router::from(closed())
+        .route_layer(middleware::from_fn_with_state(state.clone(), auth::require))
+        .merge(Router::from(open()).layer(Extension(described)))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+}
+
+/// `routes` with what every request passes through.
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, front: &Front) -> Router<S> {
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(front.clone(), context::wrap))
+        .option_layer(cors(&front.options().cors_origins))
         .layer(
             CompressionLayer::new()
                 .quality(CompressionLevel::Fastest)
                 .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN)).and(may_be_held_back)),
         )
         .layer(CatchPanicLayer::custom(panicked));
-    closed
-        .route_layer(middleware::from_fn_with_state(state.clone(), auth::require))
-        .merge(open.layer(Extension(rendered)))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .layer(around)
-        .with_state(state)
+    routes.layer(layers)
 }
 
 /// The description of all routes.
@@ -82,9 +86,7 @@ async fn no_method(method: Method) -> Problem {
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
-    let text =
-        panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
-    Problem::internal(format!("a handler panicked: {}", text.unwrap_or_default())).into_response()
+    Problem::internal(format!("a handler panicked: {}", panics::text(&*panic))).into_response()
 }
 
 /// Whether an answer may wait in a compressor until there is more of it.

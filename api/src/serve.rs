@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +18,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+use crate::panics;
 
 /// Connections at once; further ones wait in the operating system's queue.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -35,17 +37,38 @@ const HTTP2_PING: Duration = Duration::from_secs(30);
 /// What is waited after an error that is not about one connection, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `shutdown` is cancelled; then takes no new connections, lets requests under way
+/// What connections lead to: one router while the node starts, another once it takes part. Cheap to clone.
+#[derive(Clone)]
+pub struct Door(Arc<Doors>);
+
+struct Doors {
+    starting: Router,
+    open: OnceLock<Router>,
+}
+
+impl Door {
+    /// A door to `starting`, until it is opened.
+    pub fn new(starting: Router) -> Self {
+        Self(Arc::new(Doors { starting, open: OnceLock::new() }))
+    }
+
+    /// From now on requests go to `router`, on connections that are open already too.
+    pub fn open(&self, router: Router) {
+        // Opened twice it leads to the first: a node has one API.
+        let _ = self.0.open.set(router);
+    }
+
+    fn router(&self) -> Router {
+        self.0.open.get().unwrap_or(&self.0.starting).clone()
+    }
+}
+
+/// Serves what `door` leads to on `listener` until `shutdown` is cancelled; then takes no new connections, lets requests under way
 /// finish for at most `drain`, and closes the rest.
 ///
 /// # Errors
 /// Never for a connection's sake; at present never at all.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-    drain: Duration,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToken, drain: Duration) -> io::Result<()> {
     let server = Arc::new(builder());
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -58,14 +81,14 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (server, router, watcher, cut_off) = (server.clone(), router.clone(), graceful.watcher(), cut_off.clone());
-        connections.spawn(async move {
+        let (server, door, watcher, cut_off) = (server.clone(), door.clone(), graceful.watcher(), cut_off.clone());
+        connections.spawn(panics::of_connection(async move {
             let _place = place;
             tokio::select! {
-                () = connection(&server, stream, router, watcher) => {}
+                () = connection(&server, stream, door, watcher) => {}
                 () = cut_off.cancelled() => {}
             }
-        });
+        }));
     }
     drop(listener);
     connections.close();
@@ -115,7 +138,7 @@ async fn accept(
 async fn connection(
     server: &auto::Builder<TokioExecutor>,
     stream: TcpStream,
-    router: Router,
+    door: Door,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let seen = Arc::new(AtomicBool::new(false));
@@ -123,7 +146,7 @@ async fn connection(
         let seen = seen.clone();
         hyper::service::service_fn(move |request: Request<Incoming>| {
             seen.store(true, Ordering::Relaxed);
-            let answering = router.clone().oneshot(request.map(axum::body::Body::new));
+            let answering = door.router().oneshot(request.map(axum::body::Body::new));
             async move { Ok::<_, Infallible>(answering.await.unwrap_or_else(|never| match never {})) }
         })
     };

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use aerodb_engine::Limits;
 use aerodb_engine::view::{ReadError, View};
 use aerodb_proto as proto;
-use aerodb_raft::{Consistency, Handle};
+use aerodb_raft::{Consistency, Handle, Read};
+use axum::extract::FromRef;
 use proto::command::Op;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,10 @@ use crate::auth::Caller;
 use crate::consistency::Freshness;
 use crate::convert::refused;
 use crate::error::{Code, Problem};
+use crate::front::Front;
 use crate::metrics::HttpMetrics;
 use crate::options::ApiOptions;
+use crate::panics;
 use crate::response::ReadAt;
 
 /// Everything that the API works with. Cheap to clone.
@@ -24,18 +27,21 @@ use crate::response::ReadAt;
 pub struct ApiState(Arc<Shared>);
 
 struct Shared {
+    front: Front,
     handle: Handle,
     limits: Limits,
-    registry: prometheus::Registry,
-    metrics: HttpMetrics,
-    options: ApiOptions,
-    shutdown: CancellationToken,
     /// The revision applied on this node.
     revision: watch::Receiver<u64>,
     requests: Arc<Semaphore>,
     body_kib: Arc<Semaphore>,
     queries: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+}
+
+impl FromRef<ApiState> for Front {
+    fn from_ref(state: &ApiState) -> Self {
+        state.front().clone()
+    }
 }
 
 /// A collection as one view has it.
@@ -46,32 +52,25 @@ pub(crate) struct Reading {
 }
 
 impl ApiState {
-    /// An API on top of `handle`; its metrics go to `registry`. Streams end when `shutdown` is cancelled. Call it within
-    /// the runtime that serves.
-    ///
-    /// # Errors
-    /// When the registry has metrics of these names already.
-    pub fn new(
-        handle: Handle,
-        limits: Limits,
-        registry: prometheus::Registry,
-        options: ApiOptions,
-        shutdown: CancellationToken,
-    ) -> Result<Self, prometheus::Error> {
+    /// An API on top of `handle`. Call it within the runtime that serves.
+    pub fn new(front: Front, handle: Handle, limits: Limits) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Ok(Self(Arc::new(Shared {
-            metrics: HttpMetrics::new(&registry)?,
-            revision: handle.changed(),
+        let (options, revision) = (front.options(), handle.changed());
+        front.follow(revision.clone());
+        Self(Arc::new(Shared {
+            revision,
             requests: semaphore(options.requests_in_flight_max),
             body_kib: semaphore(options.body_bytes_in_flight_max.div_ceil(1024)),
             queries: semaphore(options.queries_running_max),
             streams: semaphore(options.streams_open_max),
             handle,
             limits,
-            registry,
-            options,
-            shutdown,
-        })))
+            front,
+        }))
+    }
+
+    pub(crate) fn front(&self) -> &Front {
+        &self.0.front
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -83,24 +82,15 @@ impl ApiState {
     }
 
     pub(crate) fn options(&self) -> &ApiOptions {
-        &self.0.options
+        self.0.front.options()
     }
 
     pub(crate) fn metrics(&self) -> &HttpMetrics {
-        &self.0.metrics
-    }
-
-    pub(crate) fn registry(&self) -> &prometheus::Registry {
-        &self.0.registry
+        self.0.front.metrics()
     }
 
     pub(crate) fn shutdown(&self) -> &CancellationToken {
-        &self.0.shutdown
-    }
-
-    /// The revision that this node has applied.
-    pub(crate) fn revision(&self) -> u64 {
-        *self.0.revision.borrow()
+        self.0.front.shutdown()
     }
 
     /// Wakes whenever this node has applied a revision.
@@ -138,14 +128,14 @@ impl ApiState {
         &self,
         work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(self.0.options.request_timeout, self.0.queries.clone().acquire_owned()).await;
+        let turn = tokio::time::timeout(self.options().request_timeout, self.0.queries.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = turn else {
             return Err(Problem::new(Code::Overloaded, "too many queries are running on this node"));
         };
         let deadline = Instant::now() + Duration::from_millis(self.0.limits.query_ms_max);
         let abandoned = CancellationToken::new();
         let _abandon = abandoned.clone().drop_guard();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = panics::spawn_blocking(move || {
             let _permit = permit;
             work(&|| abandoned.is_cancelled() || Instant::now() >= deadline)
         });
@@ -158,9 +148,15 @@ impl ApiState {
         caller: &Caller,
         consistency: Consistency,
     ) -> Result<(Arc<View>, Option<Duration>), Problem> {
-        let read = self.0.handle.read(consistency, self.0.options.read_timeout).await?;
+        let read = self.fresh(consistency).await?;
         caller.confirm(&read.view)?;
         Ok((read.view, read.age))
+    }
+
+    /// A view that is as fresh as asked, whoever asks.
+    pub(crate) async fn fresh(&self, consistency: Consistency) -> Result<Read, Problem> {
+        let reading = self.0.handle.read(consistency, self.options().read_timeout);
+        Ok(panics::of_cluster(reading).await?)
     }
 
     /// The collection `name`, as fresh as asked.
@@ -197,7 +193,8 @@ impl ApiState {
             catalog_revision: 0,
             op: Some(op),
         };
-        let mut outcome = self.0.handle.write(command, self.0.options.request_timeout).await?;
+        let writing = self.0.handle.write(command, self.options().request_timeout);
+        let mut outcome = panics::of_cluster(writing).await?;
         match outcome.result.take() {
             Some(proto::outcome::Result::Refusal(refusal)) => Err(refused(refusal, outcome.revision)),
             result => Ok(proto::Outcome { result, ..outcome }),

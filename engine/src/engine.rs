@@ -13,7 +13,8 @@ use prost::Message;
 use crate::apply::{self, Applied, ApplyEntry};
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::home::{self, Generation, Home};
+use crate::folder::Folder;
+use crate::home::{self, Home};
 use crate::kv::{Env, Store};
 use crate::limits::Limits;
 use crate::state::{META, SPEC, keys};
@@ -37,7 +38,7 @@ pub(crate) struct Current {
     pub(crate) meta: Arc<StateMeta>,
     pub(crate) catalog: Arc<Catalog>,
     /// Behind the store: the files outlive it.
-    generation: Arc<Generation>,
+    generation: Arc<Folder>,
 }
 
 /// What a checkpoint holds, read from inside it.
@@ -170,10 +171,15 @@ impl Engine {
         let next = self.home.next()?;
         home::copy_store(dir, &next)?;
         let new = open_store(&*self.env, next)?;
-        self.home.flip(new.generation.dir())?;
+        self.home.flip(new.generation.path())?;
         let former = std::mem::replace(&mut *self.current.write(), new);
         former.generation.retire();
         Ok(())
+    }
+
+    /// True while applying would have to wait for the storage.
+    pub fn is_stalled(&self) -> bool {
+        self.current().store.is_stalled()
     }
 
     /// Errors that the storage met in the background; more than none means that the node must stop.
@@ -191,7 +197,7 @@ fn open_store(env: &dyn Env, dir: PathBuf) -> Result<Current, Error> {
     let store = env.open(&dir, &SPEC)?;
     let meta = read_meta(&*store)?;
     let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
-    Ok(Current { store, meta: Arc::new(meta), catalog, generation: Arc::new(Generation::new(dir)) })
+    Ok(Current { store, meta: Arc::new(meta), catalog, generation: Arc::new(Folder::new(dir)) })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

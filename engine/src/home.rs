@@ -10,7 +10,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 
@@ -22,40 +21,6 @@ const PREFIX: &str = "g-";
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
     dir: PathBuf,
-}
-
-/// The folder of one generation. Whoever reads from its store holds it, behind the store: once it is retired, the last
-/// reader removes it. RocksDB opens files only when it needs them, so their names must last as long as a reader does.
-#[derive(Debug)]
-pub(crate) struct Generation {
-    dir: PathBuf,
-    retired: AtomicBool,
-}
-
-impl Generation {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, retired: AtomicBool::new(false) }
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Says that another generation is in force.
-    pub(crate) fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
-    }
-}
-
-impl Drop for Generation {
-    fn drop(&mut self) {
-        if !self.retired.load(Ordering::Acquire) {
-            return;
-        }
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
-            tracing::warn!(%error, dir = %self.dir.display(), "a former state could not be removed; the next start will");
-        }
-    }
 }
 
 impl Home {

@@ -10,7 +10,7 @@ use crate::commands::{cluster, collection, query, version};
 use crate::exit::{self, Exit};
 use crate::logs::{self, LogFormat};
 use crate::output::{self, Format, Output};
-use crate::{bench, export, import, os, server, supervisor};
+use crate::{bench, export, import, os, panics, server, supervisor};
 
 /// AeroDB: a document database that keeps its data on several machines and loses none of it
 #[derive(Debug, Parser)]
@@ -110,6 +110,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Server(command) => on_all_cores(server::server(command, log, log_format, output)),
         Command::Dev(command) => on_all_cores(server::dev(command, log, log_format)),
         command => {
+            panics::end_with();
             logs::start(log.as_deref().unwrap_or("warn"), log_format.unwrap_or_default())?;
             client(command, output)
         }

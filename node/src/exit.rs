@@ -50,6 +50,11 @@ impl Advice {
         self
     }
 
+    /// Whether it says what to do.
+    pub(crate) fn has_remedy(&self) -> bool {
+        self.remedy.is_some()
+    }
+
     /// Adds the reason.
     pub(crate) fn why(mut self, why: impl Into<String>) -> Self {
         self.why = Some(why.into());

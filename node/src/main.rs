@@ -13,6 +13,7 @@ mod import;
 mod logs;
 mod os;
 mod output;
+mod panics;
 mod secret;
 mod server;
 mod supervisor;

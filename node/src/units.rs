@@ -7,13 +7,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let wrong = || format!("'{text}' is not a duration; write it like 500ms, 30s, 5m or 2h");
+    let wrong = || format!("'{text}' is not a duration; write it like 500ms, 30s, 5m, 2h or 7d");
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let seconds = match unit.trim() {
         "ms" => number / 1_000.0,
         "" | "s" => number,
         "m" => number * 60.0,
         "h" => number * 3_600.0,
+        "d" => number * 86_400.0,
         _ => return Err(wrong()),
     };
     Duration::try_from_secs_f64(seconds).map_err(|_| wrong())

@@ -26,6 +26,7 @@ use crate::network::Lane;
 use crate::node::{Node, StartError};
 use crate::options::Options;
 use crate::peers::Peers;
+use crate::starting::Starting;
 use crate::types::Vote;
 
 /// How a node begins.
@@ -76,6 +77,7 @@ pub(crate) async fn decide(
     log: &mut LogStore,
     store: &dyn Store,
     peers: &Peers,
+    starting: &Starting,
 ) -> Result<Begin, StartError> {
     let failed = |error: std::io::Error| StartError::Raft(error.to_string());
     // It died while it learned: the vote that it took over then still stands, and what it had forgotten it still lacks.
@@ -95,7 +97,9 @@ pub(crate) async fn decide(
         let lives = |status: &proto::StatusResponse| {
             status.initialized && status.last_log_id.is_some_and(|last| last.index > 0)
         };
-        if heard.values().any(lives) {
+        let silent = others.keys().filter(|id| !heard.contains_key(id));
+        let silent = silent.map(|id| format!("node {id}")).collect::<Vec<_>>().join(", ");
+        let what = if heard.values().any(lives) {
             if heard.len() == others.len() {
                 marker::set(store).map_err(failed)?;
                 if let Some(vote) = highest_vote(&heard) {
@@ -104,23 +108,27 @@ pub(crate) async fn decide(
                 tracing::warn!("the cluster goes on and this node's data is gone: it learns from the others first");
                 return Ok(Begin::Relearn);
             }
-            say(&mut rounds, "this node's data is gone; it waits until all other members can be asked what they know");
+            format!(
+                "this node's data is gone; it waits until all other members can be asked what they know; not here: \
+                 {silent}"
+            )
         } else if heard.len() + 1 >= majority {
             return Ok(Begin::New);
         } else {
-            let found = format!(
-                "{} of {} members are here; a new cluster starts with {majority}",
+            format!(
+                "{} of {} members are here; a new cluster starts with {majority}; not here: {silent}",
                 heard.len() + 1,
                 others.len() + 1
-            );
-            say(&mut rounds, &found);
-        }
+            )
+        };
+        say(starting, &mut rounds, &what);
         sleep(PAUSE).await;
     }
 }
 
-fn say(rounds: &mut u32, what: &str) {
-    if rounds.is_multiple_of(SAY_EVERY) {
+/// Says why the node waits: at once when it is something new, and now and then.
+fn say(starting: &Starting, rounds: &mut u32, what: &str) {
+    if starting.say(what) || rounds.is_multiple_of(SAY_EVERY) {
         tracing::info!("{what}");
     }
     *rounds += 1;

@@ -83,6 +83,11 @@ impl Handle {
     }
 
     #[cfg(test)]
+    pub(crate) fn node(&self) -> Arc<Node> {
+        self.node.clone()
+    }
+
+    #[cfg(test)]
     pub(crate) fn downgrade(&self) -> std::sync::Weak<Node> {
         Arc::downgrade(&self.node)
     }
@@ -207,27 +212,21 @@ impl Handle {
         }
     }
 
-    /// How old what this node has may be: the time since a leader was heard from, plus how far it was behind then.
+    /// How old what this node has may be; `None` when that cannot be said: since it started, this node has not heard
+    /// enough.
     fn age(&self) -> Option<Duration> {
         let node = &self.node;
-        let now = node.clock.monotonic();
-        let behind = node.lag_clock.lock().behind(now, node.applied.borrow().index);
-        if node.leads() {
-            let others = node.peers.others();
-            let mut ages: Vec<Duration> = others.keys().filter_map(|id| node.heartbeat_age(*id)).collect();
-            ages.sort();
-            // With itself, this many of the others make a majority.
-            let needed = others.len().div_ceil(2);
-            return match needed {
-                0 => Some(Duration::ZERO),
-                needed => ages.get(needed - 1).map(|age| *age + behind),
-            };
+        if !*node.recovered.borrow() {
+            return None;
         }
-        let leader = node.leadership.borrow().leader?;
-        let heard = node.heard(leader)?;
-        let committed = heard.status.committed.map_or(0, |id| id.index);
-        let silent = now.saturating_sub(heard.at);
-        Some(if node.applied.borrow().index >= committed { silent } else { silent + behind })
+        let now = node.clock.monotonic();
+        let applied = node.applied.borrow().index;
+        if node.leads() {
+            return Some(node.quorum_age()? + node.lag_clock.lock().behind(now, applied));
+        }
+        let word = (*node.word.lock())?;
+        let behind = if applied < word.committed { node.lag_clock.lock().behind(now, applied) } else { Duration::ZERO };
+        Some(now.saturating_sub(word.at) + behind)
     }
 
     /// Whatever this node has.
@@ -273,11 +272,12 @@ impl Handle {
     pub fn readiness(&self) -> Readiness {
         let live = self.node.fence.reason().is_none();
         let started = *self.node.recovered.borrow();
+        let starting = self.node.options.starting.text();
         let leader = self.node.leadership.borrow().leader.is_some();
         let named = !self.node.identity.cluster_id().is_empty();
         let reason = match (live, started, leader, named) {
             (false, ..) => "the node can no longer vouch for its data",
-            (_, false, ..) => "the node is catching up with what the cluster had when it started",
+            (_, false, ..) => &*starting,
             (.., false, _) => "no leader is known",
             (.., false) => "the cluster is being made",
             _ => "",

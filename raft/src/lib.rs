@@ -32,6 +32,7 @@ mod rounds;
 mod runtime;
 mod snapshot;
 mod spawn;
+mod starting;
 mod state_machine;
 mod submit;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use process::{Machine, SystemMachine};
 pub use promotion::{Check, PromoteError, Promoted, Promotion};
 pub use runtime::seed_this_thread;
 pub use spawn::{Spawner, Tasks, Threads};
+pub use starting::Starting;
 pub use topology::{Lag, LagSample, NodeStatus, Quorum, Topology};
 
 /// Raft over this crate's state machine.

@@ -37,7 +37,7 @@ use crate::snapshot::transfer::{Incoming, Transfers};
 use crate::spawn::Spawner;
 use crate::state_machine::StateMachine;
 use crate::submit::Submitter;
-use crate::topology::{Heard, LagSample};
+use crate::topology::{Heard, LagSample, LeadersWord};
 use crate::types::Peer;
 use crate::upkeep;
 
@@ -122,6 +122,8 @@ pub(crate) struct Node {
     pub(crate) promoting: tokio::sync::Mutex<()>,
     /// What the other members said last.
     pub(crate) heard: Mutex<BTreeMap<u64, Heard>>,
+    /// What a leader said last that a majority stood behind.
+    pub(crate) word: Mutex<Option<LeadersWord>>,
     pub(crate) lag_clock: Mutex<LagClock>,
     pub(crate) lag_samples: Mutex<std::collections::VecDeque<LagSample>>,
     /// True once this node has caught up with what the cluster had committed when it started.
@@ -207,7 +209,9 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         }
     });
 
-    let begin = bootstrap::decide(&found, &mut log_here, &*log_db, &peers).await?;
+    // What a power cut may have left: an older snapshot that nobody could go on from.
+    snapshots.forget_before(log.first_index()).map_err(|e| data(e.to_string()))?;
+    let begin = bootstrap::decide(&found, &mut log_here, &*log_db, &peers, &options.starting).await?;
 
     let (applied_tx, applied) = watch::channel(Applied::of(&engine.meta()));
     let machine = StateMachine {
@@ -219,6 +223,10 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         metrics: metrics.clone(),
         fence: fence.clone(),
     };
+    options.starting.say(match begin {
+        Begin::Relearn => "this node's data is gone: it learns from the other members what the cluster has",
+        Begin::New | Begin::Resume => "the node replays its log and catches up with the cluster",
+    });
     let config = Arc::new(raft_config(&options).validate().map_err(|e| StartError::Options(e.to_string()))?);
     let raft = Raft::new(options.node_id, config, network, log.clone(), machine).await;
     let raft = raft.map_err(|e| StartError::Raft(e.to_string()))?;
@@ -232,7 +240,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
 
     let leadership = leadership::follow(&raft);
     let patience = options.election_max;
-    let leader_reads = LeaderReads::start(raft.clone(), leadership.clone(), patience);
+    let leader_reads = LeaderReads::start(raft.clone(), patience);
     let node_id = options.node_id;
     let reads = Reads::start(node_id, leader_reads.clone(), leadership.clone(), peers.clone(), patience * 2);
     let proposer = Proposer::start(Parts {
@@ -279,6 +287,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         stop,
         promoting: tokio::sync::Mutex::default(),
         heard: Mutex::default(),
+        word: Mutex::default(),
         lag_clock: Mutex::default(),
         lag_samples: Mutex::default(),
         recovered: watch::Sender::new(false),
@@ -344,6 +353,18 @@ impl Node {
         let metrics = metrics.borrow_watched();
         let acked = (*metrics.heartbeat.as_ref()?.get(&node)?)?;
         Some(openraft_rt::Instant::elapsed(&*acked))
+    }
+
+    /// On the leader: the time since it heard from as many voters as, with itself, make a majority.
+    pub(crate) fn quorum_age(&self) -> Option<Duration> {
+        let voters = self.peers.voters();
+        let others = voters.iter().filter(|&&id| id != self.options.node_id);
+        let mut ages: Vec<Duration> = others.filter_map(|&id| self.heartbeat_age(id)).collect();
+        ages.sort();
+        match voters.len() / 2 {
+            0 => Some(Duration::ZERO),
+            needed => ages.get(needed - 1).copied(),
+        }
     }
 
     /// The entry up to which the leader knows the log of `node` to agree.
@@ -414,6 +435,7 @@ impl Node {
             recovering: *self.relearning.borrow(),
             feature_level: aerodb_proto::FEATURE_LEVEL,
             incarnation: 0,
+            quorum_age_ms: if self.leads() { self.quorum_age().map(|age| age.as_millis() as u64) } else { None },
         }
     }
 }

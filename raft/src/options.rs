@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::log::LogOptions;
+use crate::starting::Starting;
 
 /// What a node needs to know to take part. Times are those of openraft unless they say otherwise.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Options {
     pub snapshot_log_entries: u64,
     /// Entries kept behind a snapshot, so that a node that was away for a moment needs none.
     pub log_keep_entries: u64,
+    /// Bytes of such entries at most; fewer are kept then.
+    pub log_keep_bytes: u64,
     /// The bounds of the log store.
     pub log: LogOptions,
     /// Bytes of one log entry at most.
@@ -53,6 +56,8 @@ pub struct Options {
     pub promotion_lag_max: u64,
     /// How long a promotion waits for a replica that is a little behind.
     pub promotion_catch_up: Duration,
+    /// Where the node says what it is at until it takes part.
+    pub starting: Starting,
 }
 
 impl Options {
@@ -74,6 +79,7 @@ impl Options {
             snapshot_log_bytes: 256 << 20,
             snapshot_log_entries: 200_000,
             log_keep_entries: 20_000,
+            log_keep_bytes: 256 << 20,
             log: LogOptions::default(),
             entry_bytes_max: 16 << 20,
             entries_in_flight_max: 4,
@@ -81,6 +87,7 @@ impl Options {
             session_window_max: 4_096,
             promotion_lag_max: 100,
             promotion_catch_up: Duration::from_secs(5),
+            starting: Starting::default(),
         }
     }
 }

@@ -125,8 +125,14 @@ impl Node {
             return Err(Error::NoLeader.into());
         }
         self.wait_until_fit(node, begun + timeout.min(self.options.promotion_catch_up)).await?;
-        if !self.proposer.drain().await {
-            return Err(Error::NoLeader.into());
+        match tokio::time::timeout(self.options.election_max, self.proposer.drain()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::NoLeader.into()),
+            Err(_) => {
+                self.proposer.resume().await;
+                let detail = format!("writes under way were not done within {:?}", self.options.election_max);
+                return Err(PromoteError::NotEligible(vec![check("drain", false, detail)]));
+            }
         }
         // Everything decided is applied here; the replica gets the last of it in a moment.
         let ready = self.wait_until_level(node).await && self.answers(node).await;

@@ -31,22 +31,19 @@ pub(crate) struct LeaderReads {
 
 impl LeaderReads {
     /// `patience`: how long one round may take.
-    pub(crate) fn start(raft: Raft, leadership: watch::Receiver<Leadership>, patience: Duration) -> Self {
+    pub(crate) fn start(raft: Raft, patience: Duration) -> Self {
         let rounds = Rounds::start(move || {
-            let (raft, leadership) = (raft.clone(), leadership.clone());
+            let raft = raft.clone();
             Box::pin(async move {
-                // The term is read before the round: a round that ends in a later term must not count for this one.
-                let term = leadership.borrow().term;
                 let round = tokio::time::timeout(patience, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
                 let linearizer = match round {
                     Ok(Ok(linearizer)) => linearizer,
                     Ok(Err(error)) => return Err(refused(&error)),
                     Err(_) => return Err(Error::QuorumLost),
                 };
-                if leadership.borrow().term != term {
-                    return Err(Error::NoLeader);
-                }
-                Ok(ReadPoint { term, index: linearizer.read_log_id().index() })
+                // Never before the first entry of the leader's term, so its term is the one that was confirmed.
+                let point = linearizer.read_log_id();
+                Ok(ReadPoint { term: point.committed_leader_id().term, index: point.index() })
             })
         });
         Self { rounds }

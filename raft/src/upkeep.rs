@@ -16,7 +16,7 @@ use crate::network::Lane;
 use crate::node::Node;
 use crate::progress::Applied;
 use crate::spawn::run_blocking;
-use crate::topology::{Heard, Lag, LagSample};
+use crate::topology::{Heard, Lag, LagSample, LeadersWord};
 
 /// How often the other members are asked how they are.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -28,6 +28,8 @@ const ASK_AGAIN_PATIENCE: Duration = Duration::from_millis(200);
 pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(2_000);
 /// How often the upkeep that costs something runs.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How many times longer than usual the log may grow while a snapshot is being sent.
+const GROWTH_WHILE_SENDING_MAX: u64 = 4;
 /// How often the leader looks for history and keys that have grown too old.
 const COLLECT_EVERY: Duration = Duration::from_secs(10);
 /// How often the lag is noted for its history, and for how long it is kept.
@@ -35,6 +37,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const SAMPLES_MAX: usize = 360;
 /// Idempotency keys forgotten with one command.
 const KEYS_PER_COMMAND: usize = 1_000;
+/// A pause before it is asked again whether this node has caught up.
+const RECOVERY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a command of the node itself may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -76,6 +80,8 @@ async fn recover(node: Arc<Node>) {
                 Err(error) => tracing::debug!(%error, "not caught up yet"),
             },
         }
+        // Raft that has ended by itself answers at once, and for ever.
+        sleep(RECOVERY_PAUSE).await;
     }
     node.recovered.send_replace(true);
     tracing::info!(applied = node.applied.borrow().index, "this node has caught up");
@@ -115,9 +121,21 @@ pub(crate) async fn ask_again(node: &Arc<Node>) {
 async fn ask(node: Arc<Node>, id: u64) {
     let Some(mut client) = node.peers.client(id, Lane::Control) else { return };
     let request = proto::StatusRequest { target: Some(node.peers.target(id)) };
+    // What the answer says holds for no later moment than this.
+    let asked = node.clock.monotonic();
     if let Ok(Ok(response)) = timeout(ASK_EVERY, client.status(request)).await {
-        let heard = Heard { status: response.into_inner(), at: node.clock.monotonic() };
-        node.heard.lock().insert(id, heard);
+        let status = response.into_inner();
+        // A leader that is cut off with this node knows of nothing newer either: what it says counts as of the moment when
+        // a majority stood behind it.
+        if let Some(age) = status.quorum_age_ms {
+            let at = asked.saturating_sub(Duration::from_millis(age));
+            let committed = status.committed.map_or(0, |id| id.index);
+            let mut word = node.word.lock();
+            if word.is_none_or(|last| last.at <= at) {
+                *word = Some(LeadersWord { committed, at });
+            }
+        }
+        node.heard.lock().insert(id, Heard { status, at: node.clock.monotonic() });
     }
 }
 
@@ -175,17 +193,37 @@ async fn tend(node: Arc<Node>) {
     {
         node.identity.set_cluster_id(&id);
     }
-    // A snapshot that is being sent would be replaced under its receiver, which would begin anew again and again.
-    if !node.transfers.running().is_empty() {
-        return;
-    }
+    tend_log(&node).await;
+}
+
+/// Makes a snapshot when the log has grown long, and lets entries behind the last one go when they take too much room.
+async fn tend_log(node: &Node) {
+    let options = &node.options;
     let applied = node.applied.borrow().index;
     let covered = node.raft.metrics().borrow_watched().snapshot.map_or(0, |last| last.index());
     let bytes = node.log.bytes_between(covered + 1, applied + 1).await.unwrap_or(0);
-    let due =
-        applied.saturating_sub(covered) > node.options.snapshot_log_entries || bytes > node.options.snapshot_log_bytes;
-    if due && let Err(fatal) = node.raft.trigger().snapshot().await {
-        tracing::debug!(%fatal, "no snapshot: replication has stopped");
+    let grown = |times: u64| {
+        applied.saturating_sub(covered) > times * options.snapshot_log_entries
+            || bytes > times * options.snapshot_log_bytes
+    };
+    // Whoever gets a snapshot now goes on from it by the log, so the log is kept meanwhile: a new snapshot would let it go
+    // and make the receiver begin anew, again and again. Yet no receiver may be so slow that the log grows for ever.
+    let patience = if node.transfers.running().is_empty() { 1 } else { GROWTH_WHILE_SENDING_MAX };
+    let stopped = |fatal| tracing::debug!(%fatal, "the log is not looked after: replication has stopped");
+    if grown(patience)
+        && let Err(fatal) = node.raft.trigger().snapshot().await
+    {
+        return stopped(fatal);
+    }
+    let keep = node.log.keep_from(covered + 1, options.log_keep_bytes).await;
+    match keep {
+        Ok(keep) if keep > node.log.first_index() && node.transfers.running().is_empty() => {
+            if let Err(fatal) = node.raft.trigger().purge_log(keep - 1).await {
+                stopped(fatal);
+            }
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "the log cannot be measured"),
     }
 }
 

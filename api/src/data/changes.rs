@@ -26,7 +26,7 @@ use crate::state::ApiState;
 /// bookmarks come in between. A stream that cannot go on ends with `{"type":"error","code"}`, one that breaks off
 /// without a bookmark is incomplete: go on from the last revision that was complete.
 #[utoipa::path(
-    get, path = "/api/{collection}/_changes", tag = "data",
+    get, path = "/api/{collection}/_changes", tag = "data", operation_id = "readChanges",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("since" = Option<u64>, Query, description = "Changes after this revision; 0 without"),
@@ -34,6 +34,7 @@ use crate::state::ApiState;
         ("follow" = Option<bool>, Query, description = "Stay open and go on with whatever happens next"),
         ("consistency" = Option<String>, Query, description = "How fresh the beginning must be: `linearizable` (default), `session` or `stale`"),
         ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
+        ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
         ("Last-Event-ID" = Option<u64>, Header, description = "Takes the place of `since` when an event source reconnects"),
     ),
     responses(

@@ -1,4 +1,4 @@
-//! `GET /api/{collection}/{id}` and its history.
+//! `GET /api/{collection}/{id}`: one document.
 
 use aerodb_engine::json::{self, Value};
 use aerodb_engine::select::Select;
@@ -11,7 +11,7 @@ use http::StatusCode;
 use crate::auth::Caller;
 use crate::consistency::Freshness;
 use crate::error::{Code, Problem};
-use crate::openapi::{Document, History, Problems};
+use crate::openapi::{Document, Problems};
 use crate::params::Params;
 use crate::path::DocumentPath;
 use crate::precondition::{ForRead, Verdict};
@@ -20,7 +20,7 @@ use crate::state::ApiState;
 
 /// Reads one document. Its `ETag` is its revision in quotes.
 #[utoipa::path(
-    get, path = "/api/{collection}/{id}", tag = "data",
+    method(get, head), path = "/api/{collection}/{id}", tag = "data", operation_id = "readDocument",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("id" = String, Path, description = "The document's id"),
@@ -29,9 +29,14 @@ use crate::state::ApiState;
         ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
         ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
         ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
+        ("If-Match" = Option<String>, Header, description = "An ETag: 412 when the document is at another one"),
         ("If-None-Match" = Option<String>, Header, description = "An ETag that the client has: 304 when it still holds"),
     ),
-    responses((status = 200, body = Document), (status = 304, description = "The client has it"), Problems)
+    responses(
+        (status = 200, description = "The document", body = Document, headers(("ETag" = String, description = "Its revision in quotes"))),
+        (status = 304, description = "The client has it"),
+        Problems
+    )
 )]
 pub(super) async fn get(
     State(state): State<ApiState>,
@@ -74,46 +79,7 @@ fn selected(stored: &Stored, select: Option<&Select>) -> Result<Bytes, Problem> 
     Ok(select.apply(&value).to_bytes().into())
 }
 
-fn not_found(path: &DocumentPath) -> Problem {
+pub(super) fn not_found(path: &DocumentPath) -> Problem {
     let detail = format!("there is no document {:?} in {:?}", path.id, path.collection);
     Problem::new(Code::NotFound, detail).with("document_id", path.id.as_str())
-}
-
-/// All versions of a document that are kept, oldest first, each with the revisions in which it held: `from` up to, not
-/// including, `to`.
-#[utoipa::path(
-    get, path = "/api/{collection}/{id}/_history", tag = "data",
-    params(
-        ("collection" = String, Path, description = "The collection's name"),
-        ("id" = String, Path, description = "The document's id"),
-        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
-        ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
-    ),
-    responses((status = 200, body = History), Problems)
-)]
-pub(super) async fn history(
-    State(state): State<ApiState>,
-    caller: Caller,
-    path: DocumentPath,
-    request: Request,
-) -> Result<Response, Problem> {
-    let mut params = Params::parse(request.uri().query())?;
-    let mode = crate::consistency::Mode::take(&mut params, request.headers())?;
-    params.finish()?;
-    let reading = state.read_collection(&caller, Freshness { mode, as_of: None }, &path.collection).await?;
-    let (view, collection, id) = (reading.view.clone(), reading.collection.clone(), path.id.clone());
-    let versions = state.blocking(move |_| view.history(&collection, &id)).await?;
-    if versions.is_empty() {
-        return Err(not_found(&path).at_revision(reading.at.revision));
-    }
-    let items: Vec<Vec<u8>> = versions
-        .iter()
-        .map(|version| {
-            let to = version.to.map_or_else(|| "null".to_owned(), |to| to.to_string());
-            let head = format!(r#"{{"from":{},"to":{to},"document":"#, version.from);
-            [head.as_bytes(), &version.body, b"}"].concat()
-        })
-        .collect();
-    let body = response::page(&items, None, None, reading.at.revision);
-    Ok(reading.at.mark(response::json(StatusCode::OK, body)))
 }

@@ -10,12 +10,14 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream;
 use http::{HeaderValue, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::csv::{Fields, Table};
 use super::list::first_page;
 use super::query::Wanted;
 use crate::auth::Caller;
 use crate::error::Problem;
+use crate::metrics::Counted;
 use crate::negotiate::Form;
 use crate::response::{self, ReadAt, typed};
 use crate::state::ApiState;
@@ -31,11 +33,14 @@ struct Walk {
     page: Option<Page>,
     /// One page was asked for, not all.
     limited: bool,
+    /// Its place among the open streams.
+    _open: (OwnedSemaphorePermit, Counted),
 }
 
 impl Walk {
     /// Reads the first page; errors up to here have a status of their own.
     async fn begin(state: &ApiState, caller: &Caller, name: &str, mut wanted: Wanted) -> Result<(Self, Head), Problem> {
+        let open = (state.admit_stream()?, state.metrics().stream());
         if !wanted.limited {
             wanted.query.limit = state.options().export_page_items.min(state.limits().page_items_max);
         }
@@ -51,6 +56,7 @@ impl Walk {
             query,
             page: Some(page),
             limited,
+            _open: open,
         };
         Ok((walk, head))
     }
@@ -131,6 +137,8 @@ pub(super) async fn csv(
                 wanted.query.as_of = Some(head.at.revision);
                 wanted.freshness.as_of = wanted.query.as_of;
             }
+            // Its place is given back before another one is asked for.
+            drop(walk);
             walk = Walk::begin(state, caller, name, wanted).await?.0;
             found.table()
         }

@@ -20,7 +20,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// When a feed ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
-    /// Once it has sent so many changes, or all that there are.
+    /// Once it has sent about so many more changes, or all that there are.
     Count(usize),
     /// Once it has sent what there was when it began.
     Now,
@@ -150,21 +150,26 @@ impl Feed {
         if !same {
             return Err(Problem::collection_not_found(&self.collection.name));
         }
-        let page = match self.until {
-            Until::Count(count) => count,
-            Until::Now | Until::Stopped => self.state.limits().changes_page_max,
+        let wanted = match self.until {
+            Until::Count(left) => left,
+            Until::Now | Until::Stopped => usize::MAX,
         };
+        let page = wanted.min(self.state.limits().changes_page_max);
+        let bytes_max = self.state.limits().page_bytes_max.min(self.state.options().feed_page_bytes_max);
         let reached = view.revision().min(self.end);
         let (collection, since) = (self.collection.clone(), self.since);
-        let mut changes = self.state.blocking(move |_| view.changes(&collection, since, page)).await?;
-        let full = changes.len() >= page;
+        let found = self.state.blocking(move |_| view.changes(&collection, since, page, bytes_max)).await?;
+        let mut changes = found.items;
         changes.retain(|change| change.revision <= self.end);
         let last = changes.last().map(|change| change.revision);
-        let more = full && last.is_some_and(|last| last < reached);
+        let more = found.more && last.is_some_and(|last| last < reached);
         self.since = if more { last.unwrap_or(self.since) } else { reached.max(self.since) };
+        let left = wanted.saturating_sub(changes.len());
+        if let Until::Count(wanted) = &mut self.until {
+            *wanted = left;
+        }
         let mut out = render(self.form, &changes);
-        // One page was asked for: it ends here, whether there is more or not.
-        let ended = matches!(self.until, Until::Count(_)) || (self.until == Until::Now && !more);
+        let ended = left == 0 || (self.until != Until::Stopped && !more);
         self.doing = match (ended, more) {
             (true, _) => Doing::Ended,
             (false, true) => Doing::Reading,

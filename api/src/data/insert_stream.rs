@@ -25,6 +25,7 @@ use crate::body;
 use crate::error::{Code, Problem};
 use crate::idempotency;
 use crate::negotiate::Form;
+use crate::panics;
 use crate::response::{Unbuffered, typed};
 use crate::state::ApiState;
 
@@ -43,12 +44,15 @@ pub(super) fn insert(
     let open = (state.admit_stream()?, state.metrics().stream());
     let (reports, report) = mpsc::channel(state.options().ndjson_reports_buffered_max.max(1));
     let work = Work { state, caller, collection, key, scope: format!("{} {} ndjson", parts.method, parts.uri.path()) };
-    tokio::spawn(async move {
+    panics::spawn(async move {
         // A client that went away takes the receiver with it, and the rest of its lines are not read.
-        let _ = work.run(body, &reports).await;
+        if panics::caught(work.run(body, &reports)).await.is_err() {
+            // The report breaks off: without its summary nobody takes it for whole.
+            let _ = reports.send(Err(std::io::Error::other("a bug has cut off this report"))).await;
+        }
         drop(open);
     });
-    let lines = tokio_stream::wrappers::ReceiverStream::new(report).map(Ok::<Bytes, std::convert::Infallible>);
+    let lines = tokio_stream::wrappers::ReceiverStream::new(report);
     let mut answer = typed(StatusCode::OK, Form::NdJson.content_type(), Body::from_stream(lines));
     answer.extensions_mut().insert(Unbuffered);
     Ok(answer)
@@ -62,11 +66,14 @@ struct Work {
     scope: String,
 }
 
+/// Where the report goes, line by line.
+type Reports = mpsc::Sender<std::io::Result<Bytes>>;
+
 /// Nobody listens any more.
 struct Gone;
 
 impl Work {
-    async fn run(&self, body: Body, reports: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+    async fn run(&self, body: Body, reports: &Reports) -> Result<(), Gone> {
         let lanes = NonZeroUsize::new(self.state.options().ndjson_lines_in_flight_max).unwrap_or(NonZeroUsize::MIN);
         let line_bytes_max = LINE_SLACK * self.state.limits().document_bytes_max;
         let lines = lines(body, line_bytes_max, self.state.options().body_timeout);
@@ -144,8 +151,8 @@ fn failure(number: u64, problem: &Problem) -> serde_json::Value {
     report
 }
 
-async fn send(reports: &mpsc::Sender<Bytes>, report: &serde_json::Value) -> Result<(), Gone> {
-    reports.send(Bytes::from(format!("{report}\n"))).await.map_err(|_| Gone)
+async fn send(reports: &Reports, report: &serde_json::Value) -> Result<(), Gone> {
+    reports.send(Ok(Bytes::from(format!("{report}\n")))).await.map_err(|_| Gone)
 }
 
 /// The lines of `body`, numbered from 1, without empty ones. A line that is too long is an error and the next one goes

@@ -12,7 +12,7 @@ use crate::auth::Caller;
 use crate::body;
 use crate::error::{Code, Problem};
 use crate::negotiate::{BodyForm, Form, accept, body_form};
-use crate::openapi::{ListPage, Problems};
+use crate::openapi::{Lists, Problems};
 use crate::params::Params;
 use crate::path::CollectionPath;
 use crate::response::{self, ReadAt};
@@ -28,7 +28,7 @@ const FORMS: [Form; 3] = [Form::Json, Form::NdJson, Form::Csv];
 /// page; `Aerodb-Next-Cursor` then says where it goes on. A stream that cannot be finished breaks off without the end
 /// of its transfer.
 #[utoipa::path(
-    get, path = "/api/{collection}", tag = "data",
+    get, path = "/api/{collection}", tag = "data", operation_id = "listDocuments",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("filter" = Option<String>, Query, description = r#"JSON such as `{"age":{"$gte":21}}`"#),
@@ -43,7 +43,7 @@ const FORMS: [Form; 3] = [Form::Json, Form::NdJson, Form::Csv];
         ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
         ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
     ),
-    responses((status = 200, body = ListPage, description = "A page"), Problems)
+    responses(Lists, Problems)
 )]
 pub(super) async fn list(
     State(state): State<ApiState>,
@@ -58,15 +58,16 @@ pub(super) async fn list(
 
 /// The same as a body, for filters that do not fit a URL.
 #[utoipa::path(
-    post, path = "/api/{collection}/query", tag = "data",
+    post, path = "/api/{collection}/query", tag = "data", operation_id = "queryDocuments",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
         ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
         ("as_of" = Option<u64>, Query, description = "Read at this revision"),
+        ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
     ),
     request_body(content = crate::openapi::QueryBody, description = "All members are optional"),
-    responses((status = 200, body = ListPage, description = "A page"), Problems)
+    responses(Lists, Problems)
 )]
 pub(super) async fn query(
     State(state): State<ApiState>,

@@ -5,6 +5,7 @@ mod csv;
 mod document;
 mod export;
 mod feed;
+mod history;
 mod insert_stream;
 mod list;
 mod query;
@@ -25,7 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list::list, write::insert))
         .routes(routes!(document::get, write::put, write::patch, write::delete))
-        .routes(routes!(document::history))
+        .routes(routes!(history::history))
         .routes(routes!(changes::changes))
         .routes(routes!(list::query))
         // `query` is a document's id like any other: only POST means something else.

@@ -32,7 +32,7 @@ const BODY_SLACK: usize = 2;
 ///
 /// Documents without an `id` get one.
 #[utoipa::path(
-    post, path = "/api/{collection}", tag = "data",
+    post, path = "/api/{collection}", tag = "data", operation_id = "insertDocuments",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
@@ -74,7 +74,7 @@ pub(super) fn new_id() -> String {
 
 /// Replaces a document, or creates it.
 #[utoipa::path(
-    put, path = "/api/{collection}/{id}", tag = "data",
+    put, path = "/api/{collection}/{id}", tag = "data", operation_id = "putDocument",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("id" = String, Path, description = "The document's id"),
@@ -101,7 +101,7 @@ pub(super) async fn put(
 
 /// Changes a document by a JSON Merge Patch (RFC 7396).
 #[utoipa::path(
-    patch, path = "/api/{collection}/{id}", tag = "data",
+    patch, path = "/api/{collection}/{id}", tag = "data", operation_id = "patchDocument",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("id" = String, Path, description = "The document's id"),
@@ -127,7 +127,7 @@ pub(super) async fn patch(
 
 /// Deletes a document.
 #[utoipa::path(
-    delete, path = "/api/{collection}/{id}", tag = "data",
+    delete, path = "/api/{collection}/{id}", tag = "data", operation_id = "deleteDocument",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("id" = String, Path, description = "The document's id"),

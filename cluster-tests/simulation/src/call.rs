@@ -141,8 +141,9 @@ fn look(handle: &Handle, view: &View, wanted: &Wanted) -> Reply {
         }
         Wanted::Changes { collection, since, limit } => {
             let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
-            let changes = view.changes(&found, *since, *limit);
-            changes.map(|changes| Seen { revision: view.revision(), bodies: Vec::new(), cursor: None, changes })
+            let changes = view.changes(&found, *since, *limit, 1 << 20);
+            let revision = view.revision();
+            changes.map(|page| Seen { revision, bodies: Vec::new(), cursor: None, changes: page.items })
         }
     };
     match found {

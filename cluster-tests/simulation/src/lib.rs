@@ -8,7 +8,9 @@
 #![allow(clippy::disallowed_methods)]
 
 #[cfg(not(tokio_unstable))]
-compile_error!("without `--cfg tokio_unstable` tokio's `select!` draws by chance and no seed replays: see .cargo/config.toml");
+compile_error!(
+    "without `--cfg tokio_unstable` tokio's `select!` draws by chance and no seed replays: see .cargo/config.toml"
+);
 
 pub mod call;
 pub mod check;

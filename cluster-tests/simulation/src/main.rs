@@ -89,7 +89,8 @@ impl Flags {
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Run { seeds, from, jobs, resume, fail_fast, asked } => {
-            let soak = Soak { from, seeds, jobs, arguments: asked.arguments(), resume, fail_fast };
+            let program = std::env::current_exe()?;
+            let soak = Soak { program, from, seeds, jobs, arguments: asked.arguments(), resume, fail_fast };
             let summary = soak::run(&soak, &|line| println!("{line}"))?;
             println!("{}", summary.text());
             for (seed, problem) in &summary.failed {

@@ -322,7 +322,8 @@ impl Nemesis {
     }
 
     fn promote(&mut self) {
-        let (at, to) = (self.rng.random_range(1..=self.world.plan.nodes), self.rng.random_range(1..=self.world.plan.nodes));
+        let (at, to) =
+            (self.rng.random_range(1..=self.world.plan.nodes), self.rng.random_range(1..=self.world.plan.nodes));
         trace::note(format!("n{at} is asked to make n{to} the leader"));
         self.world.checker.lock().coverage.promotions += 1;
         drop(self.world.send(at, Ask::Promote(to, Duration::from_secs(3))));
@@ -446,7 +447,8 @@ impl Nemesis {
     }
 
     fn pass(&mut self, sim: &mut Sim<'_>, now: Duration) {
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.passing).into_iter().partition(|(at, _)| *at <= now);
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.passing).into_iter().partition(|(at, _)| *at <= now);
         self.passing = later;
         for (_, trouble) in due {
             match trouble {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aerodb_engine::Limits;
-use aerodb_raft::{Fence, Handle, Options, Services};
+use aerodb_raft::{Fence, Handle, Options, Services, Starting};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -79,6 +79,7 @@ fn given(plan: &Plan, place: &Place, life: u64, fence: Fence) -> (Options, Servi
         listen_peer: address(place.id),
         peers: (1..=plan.nodes).map(|id| (id, address(id))).collect(),
         service_key: SERVICE_KEY.to_owned(),
+        starting: Starting::default(),
         ..plan.options.clone()
     };
     let services = Services {

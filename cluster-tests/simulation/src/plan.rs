@@ -47,6 +47,8 @@ pub struct Plan {
     pub slowness: Slowness,
     /// Chance that a write begins a background flush of the state.
     pub flushes: f64,
+    /// Chance that a store says that it is stalled.
+    pub stalls: f64,
     /// The disks lie.
     pub lying_disks: bool,
     /// The options that all nodes share.
@@ -79,6 +81,7 @@ impl Plan {
             latency: (Duration::from_millis(rng.random_range(0..=1)), latency_max),
             slowness,
             flushes: *[0.0, 0.02, 0.3].choose(rng).unwrap_or(&0.0),
+            stalls: *[0.0, 0.0, 0.3].choose(rng).unwrap_or(&0.0),
             lying_disks: asked.lying_disks,
             options,
             idempotency_bytes_max: *[256 << 20, 256 << 20, 2_000].choose(rng).unwrap_or(&0),
@@ -107,6 +110,7 @@ fn options(rng: &mut SmallRng) -> Options {
     Options {
         snapshot_log_entries: pick(&[8, 30, 120, 200_000]),
         snapshot_log_bytes: pick(&[4_000, 256 << 20, 256 << 20]),
+        log_keep_bytes: pick(&[2_000, 256 << 20, 256 << 20]),
         log_keep_entries: pick(&[0, 3, 40, 20_000]),
         entry_bytes_max: pick(&[1, 600, 4_000, 16 << 20]) as usize,
         entries_in_flight_max: pick(&[1, 2, 4, 16]) as usize,

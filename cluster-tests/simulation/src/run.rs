@@ -144,9 +144,7 @@ async fn everybody(world: Arc<World>) {
     let mut first = Client::new(world.clone());
     first.create_collections().await;
     let workers = (1..=world.plan.clients).map(|_| Client::new(world.clone()).work());
-    let subscribers = COLLECTIONS
-        .iter()
-        .map(|(collection, _)| Client::new(world.clone()).subscribe(collection));
+    let subscribers = COLLECTIONS.iter().map(|(collection, _)| Client::new(world.clone()).subscribe(collection));
     futures::future::join(futures::future::join_all(workers), futures::future::join_all(subscribers)).await;
     finale::look_at_everything(&world).await;
 }

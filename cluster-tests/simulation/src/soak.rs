@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
@@ -14,9 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::Report;
 
+/// The real time that one seed may take: a hundred times what it usually takes.
+const REAL_TIME_MAX: Duration = Duration::from_secs(240);
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Soak {
+    /// This program: each seed runs in a process of its own.
+    pub program: PathBuf,
     /// The first seed.
     pub from: u64,
     /// How many.
@@ -103,7 +108,7 @@ pub fn run(soak: &Soak, say: &(dyn Fn(&str) + Sync)) -> Result<Summary> {
             if known.contains_key(&seed) {
                 continue;
             }
-            let report = child(seed, &soak.arguments)?;
+            let report = child(seed, soak)?;
             let line = Line {
                 seed,
                 hash: report.hash.clone(),
@@ -151,22 +156,40 @@ impl Summary {
 }
 
 /// Runs one seed in a process of its own.
-fn child(seed: u64, arguments: &[String]) -> Result<Report> {
-    let program = std::env::current_exe().context("this program")?;
-    let output = Command::new(program)
+fn child(seed: u64, soak: &Soak) -> Result<Report> {
+    let mut child = Command::new(&soak.program)
         .arg("one")
         .arg(seed.to_string())
-        .args(arguments)
+        .args(&soak.arguments)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .context("a process for a seed")?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let id = child.id();
+    // Both pipes are read to their ends on threads of their own, so that a talkative child does not wait for anybody.
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let out = std::thread::spawn(move || {
+        let text = read(stdout);
+        drop(done);
+        text
+    });
+    let err = std::thread::spawn(move || read(stderr));
+    let late = ended.recv_timeout(REAL_TIME_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+    if late {
+        child.kill().with_context(|| format!("ending the process {id}"))?;
+    }
+    let status = child.wait().context("the end of a process")?;
+    let (text, words) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     if let Some(report) = text.lines().last().and_then(|line| serde_json::from_str(line).ok()) {
         return Ok(report);
     }
     // It panicked, aborted or was killed: its last words are the report.
-    let words = String::from_utf8_lossy(&output.stderr);
-    let first = words.lines().find(|line| line.contains("panicked")).unwrap_or_default();
+    let first = match late {
+        true => "no end after the real time that a seed may take: something spins, and simulated time stands still",
+        false => words.lines().find(|line| line.contains("panicked")).unwrap_or_default(),
+    };
     let last: Vec<String> = words.lines().rev().take(60).map(str::to_owned).collect();
     Ok(Report {
         seed,
@@ -176,9 +199,18 @@ fn child(seed: u64, arguments: &[String]) -> Result<Report> {
         simulated_ms: 0,
         revisions: 0,
         coverage: Default::default(),
-        violations: vec![format!("the process ended with {}: {first}", output.status)],
+        violations: vec![format!("the process ended with {status}: {first}")],
         last: last.into_iter().rev().collect(),
     })
+}
+
+fn read(pipe: Option<impl std::io::Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What was read before an error is what there is.
+        drop(pipe.read_to_end(&mut bytes));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn resume(path: &Path) -> Result<BTreeMap<u64, Line>> {

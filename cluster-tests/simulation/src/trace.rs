@@ -116,12 +116,7 @@ const ALARMS: [&str; 1] = ["an entry was void without a refusal before it"];
 pub struct Lines;
 
 impl<S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>> Layer<S> for Lines {
-    fn on_new_span(
-        &self,
-        attributes: &tracing::span::Attributes<'_>,
-        id: &tracing::span::Id,
-        context: Context<'_, S>,
-    ) {
+    fn on_new_span(&self, attributes: &tracing::span::Attributes<'_>, id: &tracing::span::Id, context: Context<'_, S>) {
         let mut name = Words::default();
         attributes.record(&mut name);
         if let Some(span) = context.span(id).filter(|span| span.name() == "node") {

@@ -111,5 +111,5 @@ impl World {
 
 /// The disk of a run while nothing is wrong with it.
 pub fn healthy(plan: &Plan) -> Faults {
-    Faults { flushes: plan.flushes, flush_ends: 0.3, lies: plan.lying_disks, ..Faults::none() }
+    Faults { flushes: plan.flushes, flush_ends: 0.3, stalls: plan.stalls, lies: plan.lying_disks, ..Faults::none() }
 }

@@ -91,6 +91,9 @@ pub trait Store: Send + Sync + 'static {
     /// When `dir` exists or cannot be written; the store itself is unharmed.
     fn checkpoint(&self, dir: &Path) -> Result<()>;
 
+    /// True while a write would have to wait, because flushes or compactions do not keep up.
+    fn is_stalled(&self) -> bool;
+
     /// Errors that the store met in the background (a failed flush reaches no writer when there is no log).
     fn background_errors(&self) -> u64;
 

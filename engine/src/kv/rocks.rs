@@ -95,6 +95,11 @@ impl RocksStore {
     fn family(&self, cf: Cf) -> Result<&ColumnFamily> {
         family(&self.db, self.families, cf)
     }
+
+    /// A figure of the whole store; 0 when RocksDB does not know it.
+    fn property(&self, name: &str) -> u64 {
+        self.db.property_int_value(name).ok().flatten().unwrap_or(0)
+    }
 }
 
 fn family<'a>(db: &'a DB, families: &'static [&'static str], cf: Cf) -> Result<&'a ColumnFamily> {
@@ -152,8 +157,12 @@ impl Store for RocksStore {
         checkpoint.create_checkpoint(dir).map_err(|e| error("writing a checkpoint", &e))
     }
 
+    fn is_stalled(&self) -> bool {
+        ["rocksdb.is-write-stopped", "rocksdb.actual-delayed-write-rate"].into_iter().any(|sign| self.property(sign) > 0)
+    }
+
     fn background_errors(&self) -> u64 {
-        self.db.property_int_value("rocksdb.background-errors").ok().flatten().unwrap_or(0)
+        self.property("rocksdb.background-errors")
     }
 
     fn figures(&self) -> Vec<(&'static str, f64)> {
@@ -163,8 +172,7 @@ impl Store for RocksStore {
                 .filter_map(|cf| self.db.property_int_value_cf(cf, property).ok().flatten());
             values.map(|v| v as f64).sum()
         };
-        let whole =
-            |property: &str| self.db.property_int_value(property).ok().flatten().map_or(0.0, |value| value as f64);
+        let whole = |property: &str| self.property(property) as f64;
         vec![
             ("sst_bytes", sum("rocksdb.total-sst-files-size")),
             ("live_data_bytes", sum("rocksdb.estimate-live-data-size")),

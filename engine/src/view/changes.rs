@@ -23,27 +23,56 @@ pub struct Change {
     pub before: Option<bytes::Bytes>,
 }
 
+impl Change {
+    /// What it takes in memory, as far as that can be large.
+    fn bytes(&self) -> usize {
+        let image = |body: &Option<bytes::Bytes>| body.as_ref().map_or(0, bytes::Bytes::len);
+        self.id.len() + image(&self.after) + image(&self.before)
+    }
+}
+
+/// A page of the feed. A revision is never split between pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The events, in order.
+    pub items: Vec<Change>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
 impl View {
-    /// The events after revision `since`, at least `limit` of them where there are as many: a revision is never split.
+    /// The events after revision `since`: a page ends with the revision in which it reaches `limit` events, or
+    /// `bytes_max` bytes of images.
     ///
     /// # Errors
     /// When `since` is not reached or no longer kept, or the storage fails.
-    pub fn changes(&self, collection: &Collection, since: u64, limit: usize) -> Result<Vec<Change>, ReadError> {
+    pub fn changes(
+        &self,
+        collection: &Collection,
+        since: u64,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Changes, ReadError> {
         self.check_readable(collection, since)?;
         let (from, to) = (keys::change(collection.id, since.saturating_add(1), 0), keys::collection_end(collection.id));
         let mut scan = self.snapshot.scan(CHANGE, &from, &to, false);
-        let mut changes: Vec<Change> = Vec::new();
+        let mut page = Changes::default();
+        let mut bytes = 0;
         while let Some((key, value)) = scan.next()? {
             let Some((revision, position)) = keys::change_parts(key) else {
                 return Err(crate::Error::malformed("a change", "its key is damaged").into());
             };
-            if changes.len() >= limit && changes.last().is_some_and(|last| last.revision != revision) {
+            let full = page.items.len() >= limit || bytes >= bytes_max;
+            if full && page.items.last().is_some_and(|last| last.revision != revision) {
+                page.more = true;
                 break;
             }
             let event = record::Change::decode(value)?;
-            changes.push(self.change(collection, revision, position, event)?);
+            let change = self.change(collection, revision, position, event)?;
+            bytes += change.bytes();
+            page.items.push(change);
         }
-        Ok(changes)
+        Ok(page)
     }
 
     fn change(

@@ -7,17 +7,6 @@ use crate::kv::{Pair, Scan};
 use crate::state::record::{Document, Past};
 use crate::state::{DOC, HISTORY, keys};
 
-/// A version of a document and the revisions in which it held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// The revision that wrote it.
-    pub from: u64,
-    /// The revision that replaced or deleted it; `None` while it is the latest.
-    pub to: Option<u64>,
-    /// The final JSON.
-    pub body: bytes::Bytes,
-}
-
 impl View {
     /// The document as it was at `revision`.
     ///
@@ -37,29 +26,6 @@ impl View {
             }
             _ => None,
         })
-    }
-
-    /// All versions of a document that are kept, oldest first.
-    ///
-    /// # Errors
-    /// When the storage fails.
-    pub fn history(&self, collection: &Collection, id: &str) -> Result<Vec<Version>, ReadError> {
-        let oldest = self.watermark(collection.id)?;
-        let id = id.as_bytes();
-        let mut versions: Vec<Version> = Vec::new();
-        if let Some(latest) = self.document(collection.id, id)? {
-            versions.push(Version { from: latest.revision, to: None, body: latest.body });
-        }
-        let (from, to) = (keys::history_of(collection.id, id), keys::history_end(collection.id, id));
-        let mut scan = self.snapshot.scan(HISTORY, &from, &to, false);
-        while let Some((_, value)) = scan.next()? {
-            let past = Past::decode(value.to_vec())?;
-            if past.to > oldest {
-                versions.push(Version { from: past.document.revision, to: Some(past.to), body: past.document.body });
-            }
-        }
-        versions.reverse();
-        Ok(versions)
     }
 
     /// The documents of `collection` as of `revision`, by id, beginning after `after`.

@@ -8,23 +8,24 @@ mod list;
 mod maintain;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::sync::Arc;
 
 use aerodb_proto::{Caller, Collection, StateMeta};
 use sha2::{Digest as _, Sha256};
 
-pub use changes::Change;
+pub use changes::{Change, Changes};
 pub use digest::Digest;
-pub use history::Version;
 pub use list::{Count, ListQuery, Page};
+pub use versions::{Version, Versions, VersionsQuery};
 
 pub use crate::state::record::ChangeKind;
 
 use crate::catalog::{API_KEYS, Catalog, is_system};
 use crate::engine::decode_meta;
 use crate::error::Error;
-use crate::home::Generation;
+use crate::folder::Folder;
 use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
 use crate::state::record::{self, Document};
@@ -37,7 +38,7 @@ pub struct View {
     catalog: Arc<Catalog>,
     limits: Limits,
     /// Behind the snapshot: the files outlive it.
-    _generation: Arc<Generation>,
+    _generation: Arc<Folder>,
 }
 
 /// A document as it is stored.
@@ -98,7 +99,7 @@ impl View {
         snapshot: Arc<dyn Snapshot>,
         cached: &Arc<Catalog>,
         limits: Limits,
-        generation: Arc<Generation>,
+        generation: Arc<Folder>,
     ) -> Result<Self, Error> {
         let meta = snapshot.get(META, keys::STATE)?.map(|bytes| decode_meta(&bytes)).transpose()?.unwrap_or_default();
         let catalog = match meta.catalog_revision == cached.revision {

@@ -14,6 +14,7 @@ mod collecting;
 mod cursors;
 mod model;
 mod reads;
+mod versions;
 
 /// A list of `limit` items of everything, by id.
 fn query(limit: usize) -> ListQuery {

@@ -76,7 +76,8 @@ pub(crate) struct Problem {
     pub(crate) title: Option<String>,
     /// A stable word for it.
     pub(crate) code: Option<String>,
-    /// What is wrong in this case.
+    /// What is wrong in this case; health routes call it the reason.
+    #[serde(alias = "reason")]
     pub(crate) detail: Option<String>,
     /// The number under which the node's logs have it.
     pub(crate) request_id: Option<String>,

@@ -1,8 +1,8 @@
 //! `aerodb collection list | create | describe | drop`.
 
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{items, random_key};
@@ -33,25 +33,14 @@ pub(crate) enum CollectionCommand {
     Drop(DropCommand),
 }
 
-/// How strictly documents are held to their schema.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Validation {
-    Strict,
-    Warn,
-    Off,
-}
-
 /// The collection to create.
 #[derive(Debug, Args)]
 pub(crate) struct CreateCommand {
     /// The name of the collection
     collection: String,
-    /// A file with a JSON Schema (2020-12) for the documents
-    #[arg(long, value_name = "FILE")]
-    schema: Option<PathBuf>,
-    /// How strictly documents are held to the schema
-    #[arg(long, value_enum, requires = "schema")]
-    validation: Option<Validation>,
+    /// How long earlier versions and changes are kept, such as 10m or 7d [default: the cluster's own, one hour]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    history: Option<Duration>,
     /// Be content if the collection is there already
     #[arg(long)]
     if_not_exists: bool,
@@ -80,7 +69,13 @@ pub(crate) async fn run(command: CollectionCommand, output: Output) -> anyhow::R
         }
         CollectionCommand::Create(command) => create(command, output).await,
         CollectionCommand::Describe { collection, connect } => {
-            let answer: Value = connect.client()?.send(&Call::get(path(&collection))).await?.json()?;
+            let client = connect.client()?;
+            let mut answer: Value = client.send(&Call::get(path(&collection))).await?.json()?;
+            match client.send(&Call::get(format!("{}/stats", path(&collection)))).await {
+                Ok(stats) => merge(&mut answer, stats.json()?),
+                // Counting reads everything; what the collection is can be said without.
+                Err(error) => output.note(format!("its documents could not be counted: {error}")),
+            }
             Ok(output.result(&answer, || describe(&answer))?)
         }
         CollectionCommand::Drop(command) => drop(command, output).await,
@@ -89,11 +84,8 @@ pub(crate) async fn run(command: CollectionCommand, output: Output) -> anyhow::R
 
 async fn create(command: CreateCommand, output: Output) -> anyhow::Result<()> {
     let mut body = json!({ "name": command.collection });
-    if let Some(file) = &command.schema {
-        body["schema"] = read_schema(file)?;
-    }
-    if let Some(validation) = command.validation.and_then(|validation| validation.to_possible_value()) {
-        body["validation"] = validation.get_name().into();
+    if let Some(history) = command.history {
+        body["history"] = json!({ "retention_seconds": history.as_secs() });
     }
     let call = Call::post("/admin/collections").json(&body)?.idempotency_key(random_key());
     match command.connect.client()?.send(&call).await {
@@ -126,28 +118,33 @@ fn path(collection: &str) -> String {
     format!("/admin/collections/{}", segment(collection))
 }
 
-fn read_schema(file: &Path) -> Result<Value, Advice> {
-    let wrong = |why: String| Advice::usage(format!("cannot read a schema from {}", file.display())).why(why);
-    let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| wrong(format!("it is not JSON: {error}")))
+/// Adds the figures of a collection to its description.
+fn merge(description: &mut Value, figures: Value) {
+    if let (Value::Object(description), Value::Object(figures)) = (description, figures) {
+        description.extend(figures);
+    }
 }
 
 fn list(collections: &[Value]) -> String {
-    let mut table = Table::new([
-        ("name", Align::Left),
-        ("documents", Align::Right),
-        ("validation", Align::Left),
-        ("created", Align::Left),
-    ]);
+    let mut table = Table::new([("name", Align::Left), ("history", Align::Right), ("created", Align::Left)]);
     for collection in collections {
         table.row([
             cell(collection.get("name")),
-            collection["documents"].as_u64().map(units::count).unwrap_or_default(),
-            cell(collection.get("validation")),
-            cell(collection.get("created_at").or(collection.get("_created_at"))),
+            collection["history"]["retention_seconds"].as_u64().map(kept).unwrap_or_default(),
+            cell(collection.get("created_at")),
         ]);
     }
     table.to_string()
+}
+
+/// For how long history is kept.
+fn kept(seconds: u64) -> String {
+    match seconds {
+        s if s % 86_400 == 0 => format!("{} d", s / 86_400),
+        s if s % 3_600 == 0 => format!("{} h", s / 3_600),
+        s if s % 60 == 0 => format!("{} min", s / 60),
+        s => format!("{s} s"),
+    }
 }
 
 /// Every member of a description on its own line; what has members itself as JSON.
@@ -165,11 +162,18 @@ mod tests {
 
     #[test]
     fn lists_of_either_shape() {
-        let answer = json!({"items":[{"name":"notes","documents":12345,"validation":"strict"}]});
-        let expected = "NAME   DOCUMENTS  VALIDATION  CREATED\nnotes     12,345  strict";
-        assert_eq!(list(items(&answer, "collections")), expected);
+        let answer = json!({"items":[{"name":"notes","history":{"retention_seconds":7200},"created_at":"2026-01-02"}]});
+        assert_eq!(list(items(&answer, "collections")), "NAME   HISTORY  CREATED\nnotes      2 h  2026-01-02");
         assert_eq!(items(&json!([1]), "x").len(), 1);
         assert_eq!(items(&json!({"collections":[1]}), "collections").len(), 1);
         assert_eq!(items(&json!({"other":1}), "collections").len(), 0);
+    }
+
+    #[test]
+    fn a_description_has_the_figures_too() {
+        let mut description = json!({"name":"notes","history":{"retention_seconds":90}});
+        merge(&mut description, json!({"documents":3,"bytes":120}));
+        let text = describe(&description);
+        assert!(text.contains("documents  3") && text.contains("bytes      120"), "{text}");
     }
 }

@@ -1,15 +1,20 @@
 //! The forms in which documents are written.
 
-use std::io::{self, Write};
+use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Write};
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tempfile::NamedTempFile;
 
-use super::csv::Spool;
-use super::file::Target;
+use super::csv;
+use super::file::{Paths, Target};
+use super::progress::Written;
 
 /// The form of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// One document a line
     Jsonl,
@@ -21,57 +26,74 @@ pub(crate) enum Format {
 
 /// Writes documents to a target.
 pub(super) struct Writer {
+    format: Format,
     target: Target,
-    state: State,
-}
-
-enum State {
-    Jsonl,
-    Json {
-        first: bool,
-    },
-    /// Columns are known only once all documents were seen.
-    Csv(Spool),
+    written: Written,
 }
 
 impl Writer {
-    /// Begins a file.
-    pub(super) fn new(format: Format, target: Target) -> anyhow::Result<Self> {
-        let state = match format {
-            Format::Jsonl => State::Jsonl,
-            Format::Json => State::Json { first: true },
-            Format::Csv => State::Csv(Spool::new(&target.folder())?),
-        };
-        Ok(Self { target, state })
+    /// Goes on behind what is `written`; at the beginning that is nothing.
+    pub(super) fn new(format: Format, target: Target, written: Written) -> Self {
+        Self { format, target, written }
+    }
+
+    /// What was written so far.
+    pub(super) fn written(&self) -> &Written {
+        &self.written
     }
 
     /// Adds a document.
     pub(super) fn write(&mut self, document: &RawValue) -> anyhow::Result<()> {
-        match &mut self.state {
-            State::Jsonl => write_line(&mut self.target, document)?,
-            State::Json { first } => {
-                self.target.write_all(if *first { b"[\n" } else { b",\n" })?;
-                *first = false;
+        let bytes = match self.format {
+            Format::Jsonl => write_line(&mut self.target, document)?,
+            Format::Json => {
+                let before: &[u8] = if self.written.documents == 0 { b"[\n" } else { b",\n" };
+                self.target.write_all(before)?;
                 self.target.write_all(document.get().as_bytes())?;
+                before.len() + document.get().len()
             }
-            State::Csv(spool) => spool.add(document)?,
-        }
+            Format::Csv => {
+                csv::note_columns(document, &mut self.written.columns)?;
+                write_line(&mut self.target, document)?
+            }
+        };
+        self.written.bytes += bytes as u64;
+        self.written.documents += 1;
         Ok(())
     }
 
-    /// Ends the file.
-    pub(super) fn finish(mut self) -> anyhow::Result<Target> {
-        match self.state {
-            State::Jsonl => {}
-            State::Json { first } => self.target.write_all(if first { b"[]\n" } else { b"\n]\n" })?,
-            State::Csv(spool) => spool.write_to(&mut self.target)?,
+    /// Makes what was written so far safe.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.target.settle()
+    }
+
+    /// Ends the export: with `paths` the file is there afterwards, under its name and on disk.
+    pub(super) fn finish(mut self, paths: Option<&Paths>) -> anyhow::Result<()> {
+        if self.format == Format::Csv {
+            return self.finish_csv(paths);
         }
-        Ok(self.target)
+        if self.format == Format::Json {
+            self.target.write_all(if self.written.documents == 0 { b"[]\n" } else { b"\n]\n" })?;
+        }
+        self.target.settle()?;
+        paths.map_or(Ok(()), Paths::publish)
+    }
+
+    fn finish_csv(self, paths: Option<&Paths>) -> anyhow::Result<()> {
+        let columns: BTreeSet<String> = self.written.columns;
+        let lines = self.target.into_file()?;
+        let Some(paths) = paths else {
+            return csv::write_rows(lines, columns, &mut BufWriter::new(io::stdout()));
+        };
+        let mut file =
+            BufWriter::with_capacity(1 << 18, NamedTempFile::with_prefix_in(".aerodb-export-", paths.folder())?);
+        csv::write_rows(lines, columns, &mut file)?;
+        paths.publish_instead(file.into_inner().map_err(|error| error.into_error())?)
     }
 }
 
-/// A document on a line of its own, whatever white space a node put into it.
-pub(super) fn write_line(to: &mut impl Write, document: &RawValue) -> io::Result<()> {
+/// A document on a line of its own, whatever white space a node put into it. Returns the bytes of the line.
+fn write_line(to: &mut impl Write, document: &RawValue) -> io::Result<usize> {
     let text = document.get();
     if text.contains('\n') {
         // Within JSON a line break is white space only: in texts it is written as \n.
@@ -79,5 +101,6 @@ pub(super) fn write_line(to: &mut impl Write, document: &RawValue) -> io::Result
     } else {
         to.write_all(text.as_bytes())?;
     }
-    to.write_all(b"\n")
+    to.write_all(b"\n")?;
+    Ok(text.len() + 1)
 }

@@ -1,8 +1,10 @@
-//! `aerodb export`: a collection as a file, all of it at one revision.
+//! `aerodb export`: a collection as a file, all of it at one revision. What was written before an interruption is kept
+//! beside the file (`file`, `progress`), and the same command goes on with it.
 
 mod csv;
 mod file;
 mod format;
+mod progress;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,10 +17,12 @@ use serde_json::value::RawValue;
 
 use crate::client::{Call, Client, ConnectArgs, segment};
 use crate::commands::query;
+use crate::exit::Advice;
 use crate::output::Output;
 use crate::units;
-use file::Target;
+use file::{Paths, Target};
 use format::{Format, Writer};
+use progress::{Place, Progress, Settings, Written};
 
 /// The largest page that a node gives.
 const PAGE_DOCUMENTS: u32 = 1_000;
@@ -31,9 +35,13 @@ pub(crate) struct ExportCommand {
     /// The form of the file
     #[arg(long, short, value_enum, default_value = "jsonl")]
     format: Format,
-    /// The file; it appears once it is whole [default: standard output]
+    /// The file; it appears once it is whole, and the same command goes on with one that was interrupted
+    /// [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Begin anew instead of going on with what an interrupted export left
+    #[arg(long)]
+    restart: bool,
     /// Only documents that match, such as '{"age": {"$gte": 21}}'
     #[arg(long, value_name = "JSON")]
     filter: Option<String>,
@@ -61,28 +69,119 @@ pub(crate) async fn run(command: ExportCommand, output: Output) -> anyhow::Resul
     query::check_filter(command.filter.as_deref())?;
     let client = command.connect.patient_client()?;
     let begun = Instant::now();
-    let mut page = fetch(&client, &command, None).await?;
-    let revision = page.revision;
-    // Made only now: an error of the first request leaves no file behind.
-    let target = Target::open(command.out.as_deref())?;
-    let mut writer = Writer::new(command.format, target)?;
-    let bar = bar(output, page.count);
-    let mut documents = 0;
+    let settings = Settings::of(&command);
+    let paths = Paths::of(command.out.as_deref());
+    let earlier = match &paths {
+        Some(paths) if !command.restart => progress::earlier(paths, &settings)?,
+        _ => None,
+    };
+    let resumed = earlier.is_some();
+    let (mut place, page) = match earlier {
+        Some(place) => (place, None),
+        None => {
+            // Nothing is made before it is answered: an error of the first request leaves no file behind.
+            let page = fetch(&client, &command, None).await?;
+            let (revision, count) = (page.revision, page.count);
+            (Place { revision, count, cursor: None, written: Written::default() }, Some(page))
+        }
+    };
+    if resumed {
+        let (done, at) = (units::plural(place.written.documents, "document"), place.revision.unwrap_or_default());
+        output.note(format!("going on after {done}, at revision {at} (--restart begins anew)"));
+    }
+    let target = match (&paths, command.format) {
+        (Some(paths), _) => Target::part(paths, place.written.bytes)?,
+        (None, Format::Csv) => Target::unnamed()?,
+        (None, Format::Jsonl | Format::Json) => Target::stdout(),
+    };
+    let mut writer = Writer::new(command.format, target, place.written.clone());
+    let mut progress = Progress::new(paths.clone(), settings);
+    let bar = bar(output, &place);
+    let walked = walk(&client, &command, page, &mut place, &mut writer, &mut progress, &bar).await;
+    bar.finish_and_clear();
+    let walked = walked.and_then(|()| progress.save(&mut writer, &place));
+    if let Err(error) = walked {
+        return Err(left(&place, writer, progress, error));
+    }
+    writer.finish(paths.as_ref())?;
+    summary(&command, &place, resumed, begun.elapsed(), output)
+}
+
+/// Reads page after page from `place` on and writes them. `place` is behind the last page that was written as a whole.
+async fn walk(
+    client: &Client,
+    command: &ExportCommand,
+    mut page: Option<Page>,
+    place: &mut Place,
+    writer: &mut Writer,
+    progress: &mut Progress,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let stop = interrupted(progress.is_resumable());
+    tokio::pin!(stop);
     loop {
-        for document in &page.items {
+        let now = match (page.take(), place.cursor.clone()) {
+            (Some(page), _) => page,
+            (None, None) => return Ok(()),
+            (None, Some(cursor)) => tokio::select! {
+                page = fetch(client, command, Some(cursor)) => page.map_err(|error| gone(error, place))?,
+                () = &mut stop => return Err(Advice::failed("the export was interrupted").into()),
+            },
+        };
+        if now.revision != place.revision {
+            anyhow::bail!(
+                "the pages of the answer are of different revisions: {:?} and {:?}",
+                place.revision,
+                now.revision
+            );
+        }
+        for document in &now.items {
             writer.write(document)?;
         }
-        documents += page.items.len() as u64;
-        bar.set_position(documents);
-        let Some(cursor) = page.next_cursor.take() else { break };
-        page = fetch(&client, &command, Some(cursor)).await?;
-        if page.revision != revision {
-            anyhow::bail!("the pages of the answer are of different revisions: {revision:?} and {:?}", page.revision);
+        place.written = writer.written().clone();
+        place.cursor = now.next_cursor;
+        bar.set_position(place.written.documents);
+        progress.note(writer, place)?;
+        if place.cursor.is_none() {
+            return Ok(());
         }
     }
-    writer.finish()?.commit()?;
-    bar.finish_and_clear();
-    summary(&command, documents, revision, begun.elapsed(), output)
+}
+
+/// Returns once somebody presses Ctrl-C. Where nothing could be kept for later, the process simply ends by it.
+async fn interrupted(resumable: bool) {
+    if !resumable || tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The error of a page behind the first one. A cursor that is not good any more will never be.
+fn gone(error: anyhow::Error, place: &Place) -> anyhow::Error {
+    let problem = error.downcast_ref::<crate::client::Error>().and_then(crate::client::Error::problem);
+    let Some(problem) = problem.filter(|problem| matches!(problem.code().as_str(), "compacted" | "invalid_cursor"))
+    else {
+        return error;
+    };
+    let at = place.revision.unwrap_or_default();
+    Advice::failed(format!("the export cannot be finished at revision {at}: it must begin anew"))
+        .why(problem.reason())
+        .remedy("use --restart; collections that take long to export need a longer history (history_seconds)")
+        .into()
+}
+
+/// What is said of an export that stopped before its end.
+fn left(place: &Place, mut writer: Writer, mut progress: Progress, error: anyhow::Error) -> anyhow::Error {
+    let final_word = error.downcast_ref::<Advice>().is_some_and(Advice::has_remedy);
+    // Where it cannot be kept how far the export is (a full disk), what was kept before still holds.
+    if !progress.is_resumable() || progress.save(&mut writer, place).is_err() || final_word {
+        return error;
+    }
+    let done = units::plural(place.written.documents, "document");
+    Advice::failed(format!("the export stopped after {done}"))
+        .why(error.to_string().replace('\n', "\n       "))
+        .remedy("run the same command again to go on from there, or with --restart to begin anew")
+        .with_exit(crate::exit::code_of(&error))
+        .into()
 }
 
 async fn fetch(client: &Client, command: &ExportCommand, cursor: Option<String>) -> anyhow::Result<Page> {
@@ -100,14 +199,15 @@ async fn fetch(client: &Client, command: &ExportCommand, cursor: Option<String>)
 /// The summary goes beside the data when the data itself is on standard output.
 fn summary(
     command: &ExportCommand,
-    documents: u64,
-    revision: Option<u64>,
+    place: &Place,
+    resumed: bool,
     took: Duration,
     output: Output,
 ) -> anyhow::Result<()> {
+    let (documents, revision) = (place.written.documents, place.revision);
     let value = serde_json::json!({
         "collection": command.collection, "documents": documents, "revision": revision, "file": command.out,
-        "seconds": took.as_secs_f64(),
+        "resumed": resumed, "seconds": took.as_secs_f64(),
     });
     let mut text = format!("exported {}", units::plural(documents, "document"));
     if let Some(revision) = revision {
@@ -121,19 +221,22 @@ fn summary(
     Ok(std::io::stdout().flush()?)
 }
 
-fn bar(output: Output, count: Option<u64>) -> ProgressBar {
+fn bar(output: Output, place: &Place) -> ProgressBar {
     if !output.shows_progress() {
         return ProgressBar::hidden();
     }
     let target = ProgressDrawTarget::stderr_with_hz(10);
-    let template = if count.is_some() {
+    let template = if place.count.is_some() {
         "{bar:30} {percent:>3} %  {pos} documents  {per_sec}  {eta} left"
     } else {
         "{spinner} {pos} documents  {per_sec}"
     };
-    let bar = ProgressBar::with_draw_target(count, target);
+    let bar = ProgressBar::with_draw_target(place.count, target);
     // A template that does not parse leaves the plain bar.
-    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let bar = bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_position(place.written.documents);
+    bar.reset_eta();
+    bar
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Exports from a fake cluster.
 
+use std::path::Path;
+
 use clap::Parser;
 
 use super::*;
@@ -16,21 +18,31 @@ async fn node(pages: &[&str]) -> FakeNode {
     FakeNode::start(pages.iter().map(|page| Reply::Say(200, "", (*page).to_owned())).collect()).await
 }
 
+/// Runs an export to `out` and returns its error, if there is one.
+async fn export(node: &FakeNode, out: &Path, flags: &[&str]) -> Result<(), anyhow::Error> {
+    let connect = ["--url", &node.url, "--request-timeout", "300ms"];
+    let flags = [&["c", "--out", out.to_str().unwrap()], flags, &connect].concat();
+    run(Line::try_parse_from(flags).unwrap().command, Output::new(crate::output::Format::Json)).await
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
 /// Exports to a file and returns what is in it, or the error.
 async fn check(node: &FakeNode, format: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let flags =
-        ["c", "--format", format, "--out", out.to_str().unwrap(), "--url", &node.url, "--request-timeout", "300ms"];
-    let result = run(Line::try_parse_from(flags).unwrap().command, Output::new(crate::output::Format::Json)).await;
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
-    match result {
+    match export(node, &out, &["--format", format]).await {
         Ok(()) => {
-            assert_eq!(left.len(), 1, "only the file itself is left");
+            assert_eq!(files(folder.path()), ["out"], "only the file itself is left");
             Ok(std::fs::read_to_string(out).unwrap())
         }
         Err(error) => {
-            assert!(left.is_empty(), "a broken export leaves nothing");
+            assert!(!out.exists(), "a broken export is not under its name");
             Err(error.to_string())
         }
     }
@@ -64,11 +76,89 @@ async fn csv_has_the_columns_of_all_documents() {
 
 #[tokio::test]
 async fn an_export_is_whole_or_not_there() {
-    let node =
-        FakeNode::start(vec![Reply::Say(200, "", FIRST.into()), Reply::Say(410, "", r#"{"code":"compacted"}"#.into())])
-            .await;
-    assert!(check(&node, "csv").await.unwrap_err().contains("compacted"));
+    let refused = || Reply::Say(410, "", r#"{"code":"compacted"}"#.into());
+    let node = FakeNode::start(vec![Reply::Say(200, "", FIRST.into()), refused()]).await;
+    let error = check(&node, "csv").await.unwrap_err();
+    assert!(error.contains("compacted") && error.contains("revision 7") && error.contains("--restart"), "{error}");
     let other = LAST.replace("\"revision\":7", "\"revision\":8");
     let node = FakeNode::start(vec![Reply::Say(200, "", FIRST.into()), Reply::Say(200, "", other)]).await;
     assert!(check(&node, "jsonl").await.unwrap_err().contains("different revisions"));
+    let folder = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(vec![refused()]).await;
+    export(&node, &folder.path().join("out"), &[]).await.unwrap_err();
+    assert!(files(folder.path()).is_empty(), "an error of the first request leaves nothing");
+}
+
+const MIDDLE: &str = r#"{"items":[{"id":"bb","extra":"å"}],"next_cursor":"k/2","revision":7}"#;
+const AWAY: &str = r#"{"code":"no_leader"}"#;
+
+/// Interrupted behind each page, and continued: the bytes are those of one run.
+#[tokio::test]
+async fn an_interrupted_export_goes_on_and_ends_with_the_same_bytes() {
+    let pages = [FIRST, MIDDLE, LAST];
+    for format in ["jsonl", "json", "csv"] {
+        let whole = check(&node(&pages).await, format).await.unwrap();
+        for cut in 1..pages.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let out = folder.path().join("out");
+            let mut script: Vec<Reply> = pages[..cut].iter().map(|page| Reply::Say(200, "", (*page).into())).collect();
+            script.push(Reply::Say(503, "", AWAY.into()));
+            let error = export(&FakeNode::start(script).await, &out, &["--format", format]).await.unwrap_err();
+            assert_eq!(crate::exit::code_of(&error), crate::exit::Exit::Unavailable);
+            assert!(error.to_string().contains("run the same command again"), "{error}");
+            assert_eq!(files(folder.path()), ["out.part", "out.part.json"]);
+            // Behind what was noted there may be half a page, by a process that was killed.
+            let mut part = std::fs::OpenOptions::new().append(true).open(folder.path().join("out.part")).unwrap();
+            part.write_all(b"{\"id\":\"half").unwrap();
+            drop(part);
+
+            let rest = node(&pages[cut..]).await;
+            export(&rest, &out, &["--format", format]).await.unwrap();
+            assert_eq!(std::fs::read_to_string(&out).unwrap(), whole, "{format} cut behind page {cut}");
+            assert_eq!(files(folder.path()), ["out"]);
+            let asked = rest.requests.lock().unwrap()[0].clone();
+            assert!(asked.contains(&format!("cursor=k%2F{cut}")) && !asked.contains("count="), "{asked}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_same_export_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let broken = || vec![Reply::Say(200, "", FIRST.into()), Reply::Say(503, "", AWAY.into())];
+    export(&FakeNode::start(broken()).await, &out, &[]).await.unwrap_err();
+
+    let rest = node(&[LAST]).await;
+    let error = export(&rest, &out, &["--filter", "{}"]).await.unwrap_err();
+    assert!(error.to_string().contains("other settings"), "{error}");
+    assert_eq!((rest.count(), crate::exit::code_of(&error)), (0, crate::exit::Exit::Usage));
+
+    // A revision that is gone, or a cursor that is no longer good, is final, and said.
+    for code in ["compacted", "invalid_cursor"] {
+        let gone = format!(r#"{{"code":"{code}"}}"#);
+        let error = export(&FakeNode::start(vec![Reply::Say(410, "", gone)]).await, &out, &[]).await.unwrap_err();
+        assert!(error.to_string().contains("must begin anew"), "{error}");
+    }
+
+    std::fs::write(folder.path().join("out.part"), "short").unwrap();
+    let error = export(&rest, &out, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("it has 5 bytes"), "{error}");
+    std::fs::remove_file(folder.path().join("out.part.json")).unwrap();
+    let error = export(&rest, &out, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("there is no"), "what is not ours is not overwritten: {error}");
+
+    export(&node(&[FIRST, LAST]).await, &out, &["--restart"]).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), check(&node(&[FIRST, LAST]).await, "jsonl").await.unwrap());
+}
+
+#[tokio::test]
+async fn two_exports_do_not_write_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths::of(Some(&folder.path().join("out"))).unwrap();
+    let first = Target::part(&paths, 0).unwrap();
+    let error = export(&node(&[FIRST, LAST]).await, &paths.out, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("another export"), "{error}");
+    drop(first);
+    export(&node(&[FIRST, LAST]).await, &paths.out, &[]).await.unwrap();
 }

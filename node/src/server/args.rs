@@ -41,6 +41,10 @@ pub(crate) struct Layer {
     /// The failure domain that this node is in (a rack, a data centre); shown in /cluster
     #[arg(long, env = "AERODB_ZONE", value_name = "NAME")]
     pub(crate) zone: Option<String>,
+    /// Origins whose pages may use this node from a browser: https://app.example,https://admin.example, or * for all
+    /// [default: none]
+    #[arg(long, env = "AERODB_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origins: Option<Vec<String>>,
     /// A file with the service key for the first start (or AERODB_SERVICE_KEY in the environment)
     #[arg(long, env = "AERODB_SERVICE_KEY_FILE", value_name = "FILE")]
     pub(crate) service_key_file: Option<PathBuf>,
@@ -91,6 +95,7 @@ impl Layer {
             peers: self.peers.or(lower.peers),
             insecure: self.insecure.or(lower.insecure),
             zone: self.zone.or(lower.zone),
+            cors_origins: self.cors_origins.or(lower.cors_origins),
             service_key_file: self.service_key_file.or(lower_key_file),
             heartbeat_ms: self.heartbeat_ms.or(lower.heartbeat_ms),
             election_min_ms: self.election_min_ms.or(lower.election_min_ms),

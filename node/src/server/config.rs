@@ -46,6 +46,8 @@ pub(crate) struct ServerConfig {
     /// The failure domain that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) zone: Option<String>,
+    /// The origins whose pages may use it from a browser.
+    pub(crate) cors_origins: Vec<String>,
     /// The service key for the first start of the cluster. Without one the cluster generates its own.
     #[serde(skip)]
     pub(crate) service_key: Option<Secret>,
@@ -129,6 +131,7 @@ fn fill(layer: Layer) -> Result<ServerConfig, Advice> {
         advertise_peer: layer.advertise_peer.unwrap_or_else(|| peer_addr.to_string()),
         insecure: layer.insecure.unwrap_or(false),
         zone: layer.zone.filter(|zone| !zone.is_empty()),
+        cors_origins: layer.cors_origins.unwrap_or_default().into_iter().filter(|origin| !origin.is_empty()).collect(),
         service_key,
         log: layer.log.unwrap_or_else(|| "info,openraft=warn".into()),
         log_format: layer.log_format.unwrap_or_default(),
@@ -197,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn origins_are_a_list_and_the_higher_layer_has_the_word() {
+        let toml = "cors_origins = ['https://a.example']";
+        assert_eq!(check(&ONE, "", None).unwrap().cors_origins, Vec::<String>::new());
+        assert_eq!(check(&ONE, toml, None).unwrap().cors_origins, ["https://a.example"]);
+        let flags = [&ONE[..], &["--cors-origins=http://localhost:3000,*"]].concat();
+        assert_eq!(check(&flags, toml, None).unwrap().cors_origins, ["http://localhost:3000", "*"]);
+        let none = [&ONE[..], &["--cors-origins="]].concat();
+        assert!(check(&none, toml, None).unwrap().cors_origins.is_empty());
+    }
+
+    #[test]
     fn peers_in_the_file_are_a_table_or_a_text() {
         for toml in
             ["peers = '1=127.0.0.1:7501,2=127.0.0.1:7502'", "[peers]\n1 = '127.0.0.1:7501'\n2 = '127.0.0.1:7502'"]
@@ -239,6 +253,8 @@ mod tests {
         refused(&["--peers=1=127.0.0.1:7500,2=127.0.0.1:7500"], "", &["same address"]);
         refused(&["--http-addr=127.0.0.1:7500"], "", &["http_addr", "peer_addr"]);
         refused(&["--http-addr=0.0.0.0:7400"], "", &["advertise_http"]);
+        refused(&["--cors-origins=app.example"], "", &["cors_origins", "https://"]);
+        refused(&["--cors-origins=https://app.example/"], "", &["cors_origins", "https://app.example/"]);
         refused(&["--http-addr=nowhere"], "", &["http_addr", "host:port"]);
         refused(&["--election-min-ms=60"], "", &["election_min_ms", "heartbeat_ms"]);
         refused(&["--election-max-ms=200"], "", &["election_max_ms"]);

@@ -10,7 +10,7 @@ use crate::exit::Advice;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// The largest body of a request. Larger: 413.
+    /// The largest body of a request, whatever it is for; lines of NDJSON streams count for themselves. Larger: 413.
     pub(crate) body_bytes_max: u64,
     /// The largest document. Larger: 413.
     pub(crate) document_bytes_max: u64,
@@ -32,6 +32,8 @@ pub(crate) struct Limits {
     pub(crate) snapshot_log_entries: u64,
     /// Entries kept behind a snapshot, so that a node that was away for a moment needs none.
     pub(crate) log_keep_entries: u64,
+    /// Bytes of such entries at most; fewer are kept then.
+    pub(crate) log_keep_bytes: u64,
 }
 
 impl Default for Limits {
@@ -48,6 +50,7 @@ impl Default for Limits {
             snapshot_log_bytes: 256 << 20,
             snapshot_log_entries: 200_000,
             log_keep_entries: 20_000,
+            log_keep_bytes: 256 << 20,
         }
     }
 }

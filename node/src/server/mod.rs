@@ -16,6 +16,7 @@ pub(crate) use config::{Mode, ServerConfig};
 
 use crate::logs::{self, LogFormat};
 use crate::output::Output;
+use crate::panics;
 
 /// What `aerodb server` takes.
 #[derive(Debug, Args)]
@@ -78,6 +79,7 @@ pub(crate) async fn dev(command: DevCommand, log: Option<String>, log_format: Op
 
 async fn start(config: ServerConfig) -> anyhow::Result<()> {
     logs::start(&config.log, config.log_format)?;
+    panics::judge_in_node();
     for warning in validate::warnings(&config) {
         tracing::warn!("{warning}");
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerodb_api::{ApiOptions, ApiState};
+use aerodb_api::{ApiOptions, ApiState, Door, Front};
 use aerodb_engine::Limits as EngineLimits;
 use aerodb_engine::kv::rocks::RocksEnv;
 use aerodb_raft::{Fence, Handle, Options, Services, StartError, SystemClock, SystemMachine, TcpConnector, Threads};
@@ -38,6 +38,8 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     let (registry, fence, stop) = (Registry::new(), Fence::default(), CancellationToken::new());
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process)).context("registering the figures of this process")?;
+    let front = Front::new(config.node_id, registry.clone(), api_options(&config), stop.clone());
+    let front = front.context("registering the figures of the API")?;
     let limits = engine_limits(&config);
     let services = Services {
         env: Arc::new(RocksEnv::new(CACHE_BYTES)),
@@ -46,20 +48,22 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
         connector: Arc::new(TcpConnector),
         spawner: Arc::new(Threads::default()),
         machine: Arc::new(SystemMachine),
-        registry: registry.clone(),
+        registry,
         limits: limits.clone(),
         fence: fence.clone(),
     };
-    let starting = aerodb_raft::start(replication(&config, &key), services);
+    let options = replication(&config, &key);
+    // A node may wait long for the others: from the first moment on it says why.
+    let door = Door::new(aerodb_api::starting(front.clone(), options.starting.clone()));
+    let drain = Duration::from_millis(config.limits.drain_ms_max);
+    let serving = tokio::spawn(aerodb_api::serve(listener, door.clone(), stop.clone(), drain));
+    let starting = aerodb_raft::start(options, services);
     let handle = tokio::select! {
         started = starting => started.map_err(not_started)?,
         () = told_to_stop() => return Ok(()),
         reason = fence.fenced() => anyhow::bail!("this node cannot vouch for its data: {reason}"),
     };
-    let state = ApiState::new(handle.clone(), limits, registry, api_options(&config), stop.clone());
-    let router = aerodb_api::router(state.context("registering the figures of the API")?);
-    let drain = Duration::from_millis(config.limits.drain_ms_max);
-    let serving = tokio::spawn(aerodb_api::serve(listener, router, stop.clone(), drain));
+    door.open(aerodb_api::router(ApiState::new(front, handle.clone(), limits)));
     tokio::spawn(announce(config.clone(), handle.clone(), generated.then_some(key)));
 
     let outcome = tokio::select! {
@@ -102,6 +106,7 @@ fn replication(config: &ServerConfig, key: &str) -> Options {
         snapshot_log_bytes: config.limits.snapshot_log_bytes,
         snapshot_log_entries: config.limits.snapshot_log_entries,
         log_keep_entries: config.limits.log_keep_entries,
+        log_keep_bytes: config.limits.log_keep_bytes,
         ..Options::new(config.node_id, &config.data_dir)
     }
 }
@@ -112,6 +117,8 @@ fn api_options(config: &ServerConfig) -> ApiOptions {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         request_timeout: Duration::from_millis(config.limits.request_ms_max),
         requests_in_flight_max: config.limits.requests_in_flight_max as usize,
+        body_bytes_max: config.limits.body_bytes_max as usize,
+        cors_origins: config.cors_origins.clone(),
         ..defaults
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn check(config: &ServerConfig) -> Result<(), Advice> {
     check_addresses(config)?;
     check_peers(config)?;
     check_timing(config)?;
+    check_origins(config)?;
     check_service_key(config)?;
     logs::check_filter(&config.log)
 }
@@ -161,6 +162,20 @@ fn check_timing(config: &ServerConfig) -> Result<(), Advice> {
         .remedy("let election_max_ms be greater; twice election_min_ms is the default"));
     }
     Ok(())
+}
+
+/// A browser sends an origin as scheme, host and port; anything else would never match and look as if it did.
+fn check_origins(config: &ServerConfig) -> Result<(), Advice> {
+    let sound = |origin: &str| {
+        let parsed = reqwest::Url::parse(origin);
+        origin == "*" || parsed.is_ok_and(|url| url.origin().ascii_serialization() == origin)
+    };
+    match config.cors_origins.iter().find(|origin| !sound(origin)) {
+        None => Ok(()),
+        Some(origin) => Err(Advice::usage(format!("'{origin}' in cors_origins is not an origin"))
+            .why("browsers name an origin by scheme, host and port, in lower case and without a path")
+            .remedy("write it like https://app.example or http://localhost:3000, or * for all")),
+    }
 }
 
 fn check_service_key(config: &ServerConfig) -> Result<(), Advice> {

@@ -59,8 +59,7 @@ impl LogStore {
         self.shared.state.lock().bytes()
     }
 
-    /// Bytes of those entries in `from..to` that the log holds; costs two look-ups, whatever lies between. It grows
-    /// with the range, so the index that leaves so many bytes behind it is found by bisection.
+    /// Bytes of those entries in `from..to` that the log holds; costs two look-ups, whatever lies between.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -75,6 +74,28 @@ impl LogStore {
         let (begin, end) = (self.shared.place(first).await?, self.shared.place(next - 1).await?);
         // Either is gone only if the log was purged or truncated meanwhile.
         Ok(begin.zip(end).map_or(0, |(begin, end)| end.ends_at.saturating_sub(begin.begins_at)))
+    }
+
+    /// The smallest index from which the entries up to `to`, exclusive, take at most `bytes_max`; the log's first when all
+    /// of them do.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) async fn keep_from(&self, to: u64, bytes_max: u64) -> io::Result<u64> {
+        // Bytes fall as the index rises, so it is found by bisection.
+        let (mut low, mut high) = (self.first_index(), to);
+        if self.bytes_between(low, to).await? <= bytes_max {
+            return Ok(low);
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.bytes_between(middle, to).await? <= bytes_max {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(low)
     }
 
     /// Returns once everything asked for so far, also what is committed, would be found after a power cut.

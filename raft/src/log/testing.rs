@@ -127,6 +127,10 @@ impl Store for Probe {
         self.inner.checkpoint(dir)
     }
 
+    fn is_stalled(&self) -> bool {
+        self.inner.is_stalled()
+    }
+
     fn background_errors(&self) -> u64 {
         self.inner.background_errors()
     }

@@ -34,7 +34,7 @@ impl SnapshotStore {
             let path = entry?.path();
             if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX)) {
                 match manifest::read(&path) {
-                    Ok(manifest) => found.push(SnapshotDir { path, manifest }),
+                    Ok(manifest) => found.push(SnapshotDir::new(path, manifest)),
                     Err(_) => remove(&path)?,
                 }
             }
@@ -42,7 +42,7 @@ impl SnapshotStore {
         found.sort_by_key(|snapshot| index(&snapshot.manifest));
         let current = found.pop();
         for old in found {
-            remove(&old.path)?;
+            remove(old.path())?;
         }
         Ok(Self { root, engine, current: Mutex::new(current), changing: Mutex::new(()) })
     }
@@ -68,32 +68,43 @@ impl SnapshotStore {
             cluster_id: contents.cluster_id,
         };
         manifest::write(&dir, &manifest)?;
-        self.take(SnapshotDir { path: dir, manifest })
+        self.take(&dir, manifest)
     }
 
     /// Takes a received snapshot over: moves it here and makes it the current one.
     pub(crate) fn adopt(&self, snapshot: SnapshotDir) -> io::Result<SnapshotDir> {
         let _changing = self.changing.lock();
-        if snapshot.path.parent() == Some(&self.root) {
+        if snapshot.path().parent() == Some(&self.root) {
             return Ok(snapshot);
         }
-        self.take(snapshot)
+        self.take(snapshot.path(), snapshot.manifest.clone())
     }
 
-    fn take(&self, snapshot: SnapshotDir) -> io::Result<SnapshotDir> {
-        let path = self.root.join(format!("{PREFIX}{}", manifest::name(&snapshot.manifest)));
-        if path.exists() {
-            remove(&snapshot.path)?;
-        } else {
-            fs::rename(&snapshot.path, &path)?;
+    fn take(&self, dir: &Path, manifest: proto::SnapshotManifest) -> io::Result<SnapshotDir> {
+        let path = self.root.join(format!("{PREFIX}{}", manifest::name(&manifest)));
+        if let Some(same) = self.current().filter(|current| current.path() == path) {
+            remove(dir)?;
+            return Ok(same);
         }
+        remove(&path)?;
+        fs::rename(dir, &path)?;
         manifest::sync_dir(&self.root)?;
-        let taken = SnapshotDir { path, manifest: snapshot.manifest };
-        let former = self.current.lock().replace(taken.clone());
-        if let Some(former) = former.filter(|former| former.path != taken.path) {
-            remove(&former.path)?;
+        let taken = SnapshotDir::new(path, manifest);
+        // One that is being sent is needed for as long as that takes.
+        if let Some(former) = self.current.lock().replace(taken.clone()) {
+            former.retire();
         }
         Ok(taken)
+    }
+
+    /// Lets the current snapshot go if it ends before `first`, the first entry that the log still has: nobody could go
+    /// on from it. openraft makes a new one then.
+    pub(crate) fn forget_before(&self, first: u64) -> io::Result<()> {
+        let mut current = self.current.lock();
+        if let Some(useless) = current.take_if(|snapshot| index(&snapshot.manifest) + 1 < first) {
+            remove(useless.path())?;
+        }
+        Ok(())
     }
 }
 

@@ -146,7 +146,11 @@ impl Inner {
                     self.pause(leader, deadline).await;
                 }
                 Attempt::NotSent => self.pause(leader, deadline).await,
-                Attempt::Answered(Answer::Unknown | Answer::Stale) => unknown = true,
+                Attempt::Answered(Answer::Unknown | Answer::Stale) => {
+                    unknown = true;
+                    // A leader that answers nothing is not asked again and again; another one is asked at once.
+                    self.pause(leader, deadline).await;
+                }
             }
             if Instant::now() >= deadline {
                 let never_taken = || Error::DeadlineExceeded("the leader did not take the request in time".into());
@@ -237,7 +241,12 @@ impl Inner {
     async fn pause(&self, asked: Leadership, deadline: Instant) {
         let mut leadership = self.leadership.clone();
         let until = deadline.min(Instant::now() + PAUSE);
-        drop(timeout_at(until, leadership.wait_for(|now| *now != asked && now.leader.is_some())).await);
+        let changed = leadership.wait_for(|now| *now != asked && now.leader.is_some());
+        let ended = matches!(timeout_at(until, changed).await, Ok(Err(_)));
+        if ended {
+            // Replication has ended here, so nobody will say any more who leads; that is no reason to ask without pause.
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     async fn take_number(&self, deadline: Instant) -> Result<Numbered<'_>, Error> {

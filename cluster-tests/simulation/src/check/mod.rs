@@ -249,7 +249,9 @@ impl Checker {
             at = At { index: at.index - 1, term: before };
         }
         if at.index == wanted.index && at.term != wanted.term {
-            self.violate(format!("leader completeness: the history of {end:?} has {at:?}, and {wanted:?} is committed"));
+            self.violate(format!(
+                "leader completeness: the history of {end:?} has {at:?}, and {wanted:?} is committed"
+            ));
         }
     }
 
@@ -360,8 +362,7 @@ impl Checker {
             }
         }
         // Leaders of later terms must have had it from their first entry on.
-        let later: Vec<At> =
-            self.firsts.range(at.term + 1..).map(|(&term, &index)| At { index, term }).collect();
+        let later: Vec<At> = self.firsts.range(at.term + 1..).map(|(&term, &index)| At { index, term }).collect();
         for first in later {
             if first.index <= at.index {
                 self.violate(format!("leader completeness: {first:?} began a term, and {at:?} is committed"));
@@ -394,8 +395,7 @@ impl Checker {
     fn check_state(&mut self, id: u64, meta: &proto::StateMeta, content: &Content, how: &str) {
         let Some(now) = meta.applied else { return };
         self.claim(id, now.into(), how);
-        let facts =
-            Facts { term: now.term, seq: meta.seq, revision: meta.revision, digest: content.digest() };
+        let facts = Facts { term: now.term, seq: meta.seq, revision: meta.revision, digest: content.digest() };
         let digest = facts.digest as u64;
         trace::fold(&[5, id, now.index, facts.seq, facts.revision, digest]);
         let (known, by) = *self.applied.entry(now.index).or_insert((facts, id));

@@ -238,8 +238,7 @@ fn holds(pre: Pre, found: Option<&Doc>) -> bool {
 pub fn read(body: &[u8]) -> Result<(String, Doc)> {
     let value: Value = serde_json::from_slice(body).context("a body is no JSON")?;
     let Value::Object(object) = value else { bail!("a body is no object") };
-    let (mut id, mut doc) =
-        (String::new(), Doc { revision: 0, fields: Fields::new(), created_at: String::new() });
+    let (mut id, mut doc) = (String::new(), Doc { revision: 0, fields: Fields::new(), created_at: String::new() });
     let mut updated_at = String::new();
     for (name, value) in object {
         match (name.as_str(), &value) {

@@ -151,9 +151,9 @@ impl Judge {
                     self.wrong.push(format!("revision {revision} was answered {} times: {several:?}", several.len()));
                 }
                 None => {
-                    let found = unknown.iter_mut().find(|candidate| {
-                        candidate.is_some_and(|write| self.explains(write, &done, revision).is_ok())
-                    });
+                    let found = unknown
+                        .iter_mut()
+                        .find(|candidate| candidate.is_some_and(|write| self.explains(write, &done, revision).is_ok()));
                     match found {
                         Some(write) => *write = None,
                         None => self.wrong.push(format!("nobody asked for what revision {revision} did: {effects:?}")),
@@ -232,11 +232,14 @@ impl Judge {
         let End::Answered(outcome) = &write.end else { return };
         let revision = outcome.revision;
         if revision < write.floor || (outcome.changed && revision == write.floor) {
-            let problem = format!("the answer is of revision {revision}; {} had been seen: {:?}", write.floor, write.op);
+            let problem =
+                format!("the answer is of revision {revision}; {} had been seen: {:?}", write.floor, write.op);
             return self.wrong.push(problem);
         }
         if revision > self.model.revision() {
-            return self.wrong.push(format!("the answer is of revision {revision}, which does not exist: {:?}", write.op));
+            return self
+                .wrong
+                .push(format!("the answer is of revision {revision}, which does not exist: {:?}", write.op));
         }
         let wrong = match (&outcome.result, outcome.changed) {
             (Some(Told::Documents(documents)), true) => self.bodies(write, documents, revision),

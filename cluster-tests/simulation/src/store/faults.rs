@@ -13,6 +13,8 @@ pub struct Faults {
     pub flushes: f64,
     /// A background flush that has begun is done before the next write.
     pub flush_ends: f64,
+    /// The store says that it is stalled: whoever writes must expect to wait.
+    pub stalls: f64,
     /// A synced write is acknowledged without being durable. No honest disk does this: it is how the checkers are checked.
     pub lies: bool,
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use aerodb_engine::kv::{Cf, Env, Error, ErrorKind, Logging, Pair, Result, Scan, Snapshot, Spec, Store, WriteBatch};
 use bytes::Bytes;
+use rand::RngExt;
 
 pub use content::Content;
 pub use disk::{Disk, Nobody, Role, Watch};
@@ -45,9 +46,7 @@ impl Env for SimEnv {
             Found::Live(id) => id,
             found => {
                 let content = match found {
-                    Found::Checkpoint => {
-                        file::read(dir, Volume::new(spec.logging, Content::default()).digested())?
-                    }
+                    Found::Checkpoint => file::read(dir, Volume::new(spec.logging, Content::default()).digested())?,
                     _ => Content::new(spec.families.len()),
                 };
                 let id = self.disk.add(Volume::new(spec.logging, content));
@@ -147,9 +146,7 @@ impl Store for SimStore {
     fn snapshot(&self) -> Arc<dyn Snapshot> {
         let mut inner = self.disk.inner.lock();
         match inner.volume(self.id, self.life) {
-            Ok((volume, ..)) => {
-                Arc::new(View { content: volume.now.clone(), damaged: volume.damaged.clone() })
-            }
+            Ok((volume, ..)) => Arc::new(View { content: volume.now.clone(), damaged: volume.damaged.clone() }),
             Err(error) => Arc::new(Broken(error)),
         }
     }
@@ -173,6 +170,13 @@ impl Store for SimStore {
             return check_damage(&volume.damaged, *cf, key);
         }
         file::write(dir, &content)
+    }
+
+    fn is_stalled(&self) -> bool {
+        let mut inner = self.disk.inner.lock();
+        inner
+            .volume(self.id, self.life)
+            .is_ok_and(|(_, rng, faults)| faults.stalls > 0.0 && rng.random_bool(faults.stalls))
     }
 
     fn background_errors(&self) -> u64 {
@@ -274,6 +278,10 @@ impl Store for ReadOnly {
 
     fn checkpoint(&self, _dir: &Path) -> Result<()> {
         Err(read_only("beginning a checkpoint"))
+    }
+
+    fn is_stalled(&self) -> bool {
+        false
     }
 
     fn background_errors(&self) -> u64 {

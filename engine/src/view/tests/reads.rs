@@ -59,7 +59,12 @@ fn compare(model: &Model, leader: &Leader, dice: &mut Dice) {
                 let found = view.get_at(&collection, id, revision).unwrap().map(|found| found.body);
                 assert_eq!(found, model.at(number, revision).get(id).map(|doc| doc.body.clone()), "{id} at {revision}");
             }
-            assert_eq!(view.history(&collection, id).unwrap(), model.history(number, id), "{id}");
+            let limit = 1 + dice.below(4) as usize;
+            assert_eq!(
+                versions::all(&view, &collection, id, limit),
+                model.history(number, id),
+                "{id}, {limit} at a time"
+            );
         }
         for since in oldest..=last {
             changes(&view, &collection, since, dice.below(5) as usize, &model.events(number, since));
@@ -72,7 +77,7 @@ fn compare(model: &Model, leader: &Leader, dice: &mut Dice) {
             (oldest > 0).then(|| oldest - 1).into_iter().map(|revision| (revision, format!("compacted {oldest}")));
         for (revision, expected) in below.chain([(last + 1, format!("ahead {last}"))]) {
             assert_eq!(word(view.get_at(&collection, "a", revision)), expected);
-            assert_eq!(word(view.changes(&collection, revision, 10)), expected);
+            assert_eq!(word(view.changes(&collection, revision, 10, usize::MAX)), expected);
             let query = ListQuery { as_of: Some(revision), ..query(1) };
             assert_eq!(word(view.list(&collection, &query, &|| false)), expected);
         }
@@ -81,21 +86,19 @@ fn compare(model: &Model, leader: &Leader, dice: &mut Dice) {
 
 /// The feed from `since`, read in pieces: ordered, complete, with both images, no revision split.
 fn changes(view: &View, collection: &Collection, since: u64, limit: usize, expected: &[Change]) {
-    assert_eq!(view.changes(collection, since, usize::MAX).unwrap(), expected, "since {since}");
+    let all = view.changes(collection, since, usize::MAX, usize::MAX).unwrap();
+    assert_eq!(all, Changes { items: expected.to_vec(), more: false }, "since {since}");
     let (mut position, mut found) = (since, Vec::new());
     loop {
-        let piece = view.changes(collection, position, limit).unwrap();
-        let Some(last) = piece.last() else { break };
-        assert!(piece[0].revision > position && piece[0].position == 0, "a piece begins with a revision");
-        let whole = expected.iter().filter(|change| change.revision == last.revision).count();
-        assert_eq!(
-            piece.iter().filter(|change| change.revision == last.revision).count(),
-            whole,
-            "no revision is split"
-        );
-        assert!(piece.len() < limit.max(1) + whole, "no more than asked for, and the rest of one revision");
+        let piece = view.changes(collection, position, limit, usize::MAX).unwrap();
+        let Some(last) = piece.items.last() else { break };
+        assert!(piece.items[0].revision > position && piece.items[0].position == 0, "a piece begins with a revision");
+        let of_last = |changes: &[Change]| changes.iter().filter(|change| change.revision == last.revision).count();
+        assert_eq!(of_last(&piece.items), of_last(expected), "no revision is split");
+        assert!(piece.items.len() < limit.max(1) + of_last(expected), "as many as asked, and the rest of a revision");
+        assert_eq!(piece.more, expected.last().is_some_and(|end| end.revision > last.revision));
         position = last.revision;
-        found.extend(piece);
+        found.extend(piece.items);
     }
     assert_eq!(found, expected, "since {since}, {limit} at a time");
 }

@@ -158,11 +158,11 @@ impl Consensus for Shared {
 
     fn install(&self, vote: Vote, snapshot: Snapshot) -> BoxFuture<'_, Result<Vote, Stopped>> {
         Box::pin(async move {
-            let SnapshotDir { path, manifest } = snapshot.snapshot;
-            manifest::verify(&path, &manifest).unwrap();
+            let found = snapshot.snapshot;
+            manifest::verify(found.path(), &found.manifest).unwrap();
             let kept = self.0.home.path().join(format!("installed-{}", self.0.installed.lock().len()));
-            std::fs::rename(path, &kept).unwrap();
-            self.0.installed.lock().push(SnapshotDir { path: kept, manifest });
+            std::fs::rename(found.path(), &kept).unwrap();
+            self.0.installed.lock().push(SnapshotDir::new(kept, found.manifest));
             Ok(vote)
         })
     }

@@ -38,7 +38,7 @@ fn snapshot(dir: &Path) -> Snapshot {
         cluster_id: "here".to_owned(),
         membership: None,
     };
-    Snapshot { meta: manifest::meta(&manifest).unwrap(), snapshot: SnapshotDir { path, manifest } }
+    Snapshot { meta: manifest::meta(&manifest).unwrap(), snapshot: SnapshotDir::new(path, manifest) }
 }
 
 async fn send(node: &mut Node, snapshot: &Snapshot) -> Result<Vote, StreamingError<TypeConfig>> {
@@ -51,7 +51,7 @@ fn check_installed(server: &Server, snapshot: &Snapshot) {
     let installed = server.raft.installed.lock();
     assert_eq!(installed.len(), 1);
     assert_eq!(installed[0].manifest, snapshot.snapshot.manifest);
-    manifest::verify(&installed[0].path, &snapshot.snapshot.manifest).unwrap();
+    manifest::verify(&installed[0].path(), &snapshot.snapshot.manifest).unwrap();
     assert_eq!(fs::read_dir(server.raft.home.path().join("incoming")).unwrap().count(), 0);
 }
 
@@ -74,7 +74,7 @@ async fn a_snapshot_of_which_nothing_is_missing_is_installed_too() {
     let waiting = server.raft.home.path().join("incoming").join(manifest::name(&sent.snapshot.manifest));
     fs::create_dir(&waiting).unwrap();
     for file in &sent.snapshot.manifest.files {
-        fs::copy(sent.snapshot.path.join(&file.name), waiting.join(&file.name)).unwrap();
+        fs::copy(sent.snapshot.path().join(&file.name), waiting.join(&file.name)).unwrap();
     }
     manifest::write(&waiting, &sent.snapshot.manifest).unwrap();
     send(&mut client(&server).await, &sent).await.unwrap();
@@ -115,10 +115,10 @@ async fn a_transfer_is_cancelled_at_once() {
 async fn a_sender_with_damaged_files_says_that_its_storage_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let (server, sent) = (Server::start(Raft::default()).await, snapshot(dir.path()));
-    fs::write(sent.snapshot.path.join("000002.sst"), vec![1; 1 << 20]).unwrap();
+    fs::write(sent.snapshot.path().join("000002.sst"), vec![1; 1 << 20]).unwrap();
     let failed = send(&mut client(&server).await, &sent).await;
     assert!(matches!(failed, Err(StreamingError::StorageError(_))), "{failed:?}");
-    fs::remove_file(sent.snapshot.path.join("000002.sst")).unwrap();
+    fs::remove_file(sent.snapshot.path().join("000002.sst")).unwrap();
     fs::remove_dir_all(server.raft.home.path().join("incoming")).unwrap();
     let gone = send(&mut client(&server).await, &sent).await;
     assert!(matches!(gone, Err(StreamingError::Network(_))), "{gone:?}");

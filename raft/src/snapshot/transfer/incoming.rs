@@ -267,7 +267,7 @@ impl Store {
             Ok(()) => {
                 transfer.installing = true;
                 let meta = manifest::meta(&transfer.manifest)?;
-                let snapshot = SnapshotDir { path: transfer.dir.clone(), manifest: transfer.manifest.clone() };
+                let snapshot = SnapshotDir::new(transfer.dir.clone(), transfer.manifest.clone());
                 Ok(Received { vote: transfer.vote, snapshot: Snapshot { meta, snapshot } })
             }
             Err(error) => {

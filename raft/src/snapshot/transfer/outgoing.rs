@@ -89,7 +89,7 @@ impl Reader {
                 }
                 None => {
                     let offset = self.have[self.current];
-                    let path = self.snapshot.path.join(&file.name);
+                    let path = self.snapshot.path().join(&file.name);
                     Open { file: File::open(path)?, offset, crc: (offset == 0).then_some(0) }
                 }
             };

@@ -36,7 +36,7 @@ fn snapshot(dir: &Path, index: u64) -> SnapshotDir {
         cluster_id: "c".to_owned(),
         membership: None,
     };
-    SnapshotDir { path, manifest }
+    SnapshotDir::new(path, manifest)
 }
 
 fn chunk(transfer: &str, piece: Piece) -> proto::SnapshotChunk {
@@ -90,7 +90,7 @@ impl Receiver {
         assert_eq!(received.snapshot.meta.last_log_id.unwrap().index(), snapshot.manifest.last_log_id.unwrap().index);
         let found = received.snapshot.snapshot;
         assert_eq!(found.manifest, snapshot.manifest);
-        manifest::verify(&found.path, &snapshot.manifest).unwrap();
+        manifest::verify(found.path(), &snapshot.manifest).unwrap();
         self.incoming.installed(&offered.transfer, true).await;
         assert_eq!(self.folders(), Vec::<String>::new());
         assert_eq!(self.incoming.progress(), None);
@@ -275,7 +275,7 @@ async fn while_one_is_installed_no_other_is_taken() {
     receiver.send(&old, &offered, usize::MAX).await;
     let received = receiver.incoming.finish(&offered.transfer).await.unwrap();
     assert!(matches!(receiver.incoming.offer(leader(), new.manifest.clone()).await, Err(Refused::Busy)));
-    assert!(received.snapshot.snapshot.path.exists());
+    assert!(received.snapshot.snapshot.path().exists());
     receiver.incoming.installed(&offered.transfer, true).await;
     receiver.offer(&new).await;
 }
@@ -347,7 +347,7 @@ fn a_sender_notices_that_its_own_files_are_damaged() {
     assert!(matches!(read(vec![0; 3]), Err(ReadError::Offer(_))));
     assert!(matches!(read(vec![u64::MAX; 4]), Err(ReadError::Offer(_))));
 
-    let path = sent.path.join("000013.sst");
+    let path = sent.path().join("000013.sst");
     let whole = fs::read(&path).unwrap();
     let mut damaged = whole.clone();
     damaged[5] ^= 1;

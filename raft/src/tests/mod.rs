@@ -1,4 +1,8 @@
-//! One whole node in this process, over real stores and a real port.
+//! Whole nodes in this process, over real stores: one on its own here, several in [`group`].
+
+mod group;
+mod hazards;
+mod rules;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,9 @@
+//! A client of the public HTTP API that is honest about what it does not know.
+
+mod answer;
+mod http;
+mod op;
+
+pub use answer::{Answer, is_definite};
+pub use http::Client;
+pub use op::{Condition, Consistency, Op, Query, Read};

@@ -16,14 +16,17 @@ pub(crate) struct Leadership {
 pub(crate) fn follow(raft: &Raft) -> watch::Receiver<Leadership> {
     let mut metrics = raft.server_metrics();
     let read = |metrics: &mut dyn FnMut() -> (u64, u64, bool)| {
-        let (term, voted_for, committed) = metrics();
-        Leadership { term, leader: committed.then_some(voted_for) }
+        let (term, voted_for, leads) = metrics();
+        Leadership { term, leader: leads.then_some(voted_for) }
     };
     let mut now = {
         let metrics = metrics.clone();
         move || {
             let metrics = metrics.borrow_watched();
-            (metrics.vote.leader_id.term, metrics.vote.leader_id.voted_for, metrics.vote.committed)
+            let (term, voted_for) = (metrics.vote.leader_id.term, metrics.vote.leader_id.voted_for);
+            // A leader that has just been started again finds on its disk that it leads, and does so no more.
+            let former = voted_for == metrics.id && !metrics.state.is_leader();
+            (term, voted_for, metrics.vote.committed && !former)
         }
     };
     let (tx, rx) = watch::channel(read(&mut now));

@@ -22,12 +22,13 @@ use crate::handle::Handle;
 use crate::lag::LagClock;
 use crate::late::LateConsensus;
 use crate::leadership::{self, Leadership};
-use crate::log::{LOG_FAMILIES, LogHooks, LogMetrics, LogOptions, LogStore};
+use crate::log::{LOG_FAMILIES, LogHooks, LogMetrics, LogStore};
 use crate::metrics::Metrics;
 use crate::network::{Channels, Connector, Identity, Network, NetworkOptions, PeerService, VoteGate, serve};
 use crate::options::Options;
 use crate::peer_handler::Handler;
 use crate::peers::Peers;
+use crate::process::{Machine, Process};
 use crate::progress::Applied;
 use crate::propose::{Parts, Proposer};
 use crate::reads::{LeaderReads, Reads};
@@ -55,6 +56,8 @@ pub struct Services {
     pub connector: Arc<dyn Connector>,
     /// Threads.
     pub spawner: Arc<dyn Spawner>,
+    /// Figures of the machine, for the topology.
+    pub machine: Arc<dyn Machine>,
     /// Where figures go.
     pub registry: Registry,
     /// The engine's bounds.
@@ -129,7 +132,7 @@ pub(crate) struct Node {
     pub(crate) relearning: watch::Sender<bool>,
     /// True once this node's own bootstrap gave the cluster its key.
     pub(crate) named_cluster: watch::Sender<bool>,
-    pub(crate) process: crate::process::Process,
+    pub(crate) process: Process,
 }
 
 const LOG_SPEC: Spec = Spec { families: LOG_FAMILIES, logging: Logging::WriteAhead, write_buffer_bytes: 64 << 20 };
@@ -139,10 +142,11 @@ const LOG_SPEC: Spec = Spec { families: LOG_FAMILIES, logging: Logging::WriteAhe
 /// # Errors
 /// When the data, the address or the options are not good.
 pub async fn start(options: Options, services: Services) -> Result<Handle, StartError> {
-    let Services { env, clock, random, connector, spawner, registry, limits, fence } = services;
+    let Services { env, clock, random, connector, spawner, machine, registry, limits, fence } = services;
     let data = |reason: String| StartError::Data { dir: options.data_dir.display().to_string(), reason };
     let wrong = |error: prometheus::Error| StartError::Options(error.to_string());
 
+    let process = Process::new(machine);
     let metrics = Arc::new(Metrics::new(&registry).map_err(wrong)?);
     let log_metrics = LogMetrics::new(&registry).map_err(wrong)?;
     let dir = &options.data_dir;
@@ -165,8 +169,8 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         clock: clock.clone(),
         metrics: log_metrics,
     };
-    let log = LogStore::open(log_db.clone(), spawner.clone(), LogOptions::default(), hooks)
-        .map_err(|e| data(e.to_string()))?;
+    let log =
+        LogStore::open(log_db.clone(), spawner.clone(), options.log.clone(), hooks).map_err(|e| data(e.to_string()))?;
     let snapshots = SnapshotStore::open(dir.join("snapshots"), engine.clone()).map_err(|e| data(e.to_string()))?;
     let snapshots = Arc::new(snapshots);
     let incoming = Incoming::open(dir.join("snapshots").join("incoming"), spawner.clone());
@@ -289,7 +293,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         recovered: watch::Sender::new(false),
         relearning: watch::Sender::new(begin == Begin::Relearn),
         named_cluster: watch::Sender::new(false),
-        process: crate::process::Process::default(),
+        process,
     });
     handler.attach(node.clone());
     bootstrap::begin(&node, begin, log_db).await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::log::LogOptions;
 use crate::starting::Starting;
 
 /// What a node needs to know to take part. Times are those of openraft unless they say otherwise.
@@ -41,6 +42,8 @@ pub struct Options {
     pub log_keep_entries: u64,
     /// Bytes of such entries at most; fewer are kept then.
     pub log_keep_bytes: u64,
+    /// The bounds of the log store.
+    pub log: LogOptions,
     /// Bytes of one log entry at most.
     pub entry_bytes_max: usize,
     /// Entries that the leader has handed to the log and not yet seen applied, at most.
@@ -77,6 +80,7 @@ impl Options {
             snapshot_log_entries: 200_000,
             log_keep_entries: 20_000,
             log_keep_bytes: 256 << 20,
+            log: LogOptions::default(),
             entry_bytes_max: 16 << 20,
             entries_in_flight_max: 4,
             intake_max: 16_384,

@@ -37,6 +37,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const SAMPLES_MAX: usize = 360;
 /// Idempotency keys forgotten with one command.
 const KEYS_PER_COMMAND: usize = 1_000;
+/// A pause before it is asked again whether this node has caught up.
+const RECOVERY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a command of the node itself may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -78,6 +80,8 @@ async fn recover(node: Arc<Node>) {
                 Err(error) => tracing::debug!(%error, "not caught up yet"),
             },
         }
+        // Raft that has ended by itself answers at once, and for ever.
+        sleep(RECOVERY_PAUSE).await;
     }
     node.recovered.send_replace(true);
     tracing::info!(applied = node.applied.borrow().index, "this node has caught up");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aerodb_engine::Limits;
 use aerodb_engine::kv::rocks::RocksEnv;
-use aerodb_raft::{Fence, Handle, Options, Services, SystemClock, TcpConnector, Threads};
+use aerodb_raft::{Fence, Handle, Options, Services, SystemClock, SystemMachine, TcpConnector, Threads};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -88,6 +88,7 @@ impl Api {
             random: Arc::new(|bytes| bytes.fill(7)),
             connector: Arc::new(TcpConnector),
             spawner: Arc::new(threads.clone()),
+            machine: Arc::new(SystemMachine),
             registry: prometheus::Registry::new(),
             limits: limits.clone(),
             fence: Fence::default(),

@@ -61,9 +61,48 @@ pub(crate) fn set(file: &Path, skew: Skew) -> Result<()> {
     fs::write(&new, text).and_then(|()| fs::rename(&new, file)).with_context(|| format!("set the clock in {file:?}"))
 }
 
+/// Where libfaketime keeps what the threads of a process share. A process that is killed leaves it there, and another one
+/// that is given the same number would trip over it.
+const SHARED: &str = "/dev/shm";
+
+/// Removes what libfaketime left of a process that is gone.
+pub(crate) fn forget(pid: u32) {
+    for name in [format!("faketime_shm_{pid}"), format!("sem.faketime_sem_{pid}")] {
+        // Most nodes have no such clock.
+        let _ = fs::remove_file(Path::new(SHARED).join(name));
+    }
+}
+
+/// Removes what libfaketime left of all processes that are gone.
+pub(crate) fn forget_dead() {
+    for entry in fs::read_dir(SHARED).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().filter(|name| name.contains("faketime_s")).and_then(|name| name.rsplit('_').next());
+        if let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok())
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            forget(pid);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_dead_process_left_goes() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let (dead, alive) = (child.id(), std::process::id());
+        let path = |pid| Path::new(SHARED).join(format!("sem.faketime_sem_{pid}"));
+        fs::write(path(dead), "").unwrap();
+        fs::write(path(alive), "").unwrap();
+        forget_dead();
+        assert!(!path(dead).exists() && path(alive).exists());
+        forget(alive);
+        assert!(!path(alive).exists());
+    }
 
     #[test]
     fn a_skew_is_what_libfaketime_reads() {

@@ -8,8 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
-use super::process;
 use super::sync::Guarded;
+use super::{clock, process};
 
 /// How much of the end of a log is looked at.
 const TAIL_BYTES_MAX: u64 = 64 * 1024;
@@ -181,6 +181,7 @@ impl Node {
         // Ends a paused process too.
         child.kill().with_context(|| format!("kill node {}", self.id()))?;
         child.wait().with_context(|| format!("wait for node {}", self.id()))?;
+        clock::forget(child.id());
         Ok(true)
     }
 
@@ -250,6 +251,7 @@ impl Node {
         if let Some(child) = &mut state.child
             && let Ok(Some(status)) = child.try_wait()
         {
+            clock::forget(child.id());
             state.child = None;
             state.paused = false;
             if state.killed {

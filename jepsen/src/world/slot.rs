@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, Weak};
 
 use anyhow::{Context, Result, bail};
 
-use super::tool;
+use super::{clock, tool};
 
 /// How many runs there can be at one time. Slots are bytes of an IPv4 address.
 const SLOTS: u8 = 250;
@@ -135,6 +135,7 @@ fn sweep(number: u8, folder: &Path) {
         }
     }
     unmount_under(folder);
+    clock::forget_dead();
 }
 
 /// Unmounts everything in `folder`, the innermost first.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aerodb_api::{ApiOptions, ApiState, Door, Front};
 use aerodb_engine::Limits as EngineLimits;
 use aerodb_engine::kv::rocks::RocksEnv;
-use aerodb_raft::{Fence, Handle, Options, Services, StartError, SystemClock, TcpConnector, Threads};
+use aerodb_raft::{Fence, Handle, Options, Services, StartError, SystemClock, SystemMachine, TcpConnector, Threads};
 use anyhow::Context;
 use prometheus::Registry;
 use rand::Rng;
@@ -47,6 +47,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
         random: Arc::new(|bytes| rand::rng().fill_bytes(bytes)),
         connector: Arc::new(TcpConnector),
         spawner: Arc::new(Threads::default()),
+        machine: Arc::new(SystemMachine),
         registry,
         limits: limits.clone(),
         fence: fence.clone(),

@@ -41,17 +41,17 @@ pub(crate) use store::LogStore;
 
 /// The bounds of the log store (A6).
 #[derive(Clone, Debug)]
-pub(crate) struct LogOptions {
+pub struct LogOptions {
     /// Memory for recent entries, bytes. Entries that are not written yet are kept beyond it.
-    pub(crate) ring_bytes_max: u64,
+    pub ring_bytes_max: u64,
     /// What one read for replication, or one step of a stream, returns at most, bytes; at least one entry.
-    pub(crate) replication_read_bytes_max: u64,
+    pub replication_read_bytes_max: u64,
     /// Entries that one step of a stream reads at most.
-    pub(crate) stream_step_entries_max: usize,
+    pub stream_step_entries_max: usize,
     /// The writer stops adding to a batch once it holds this many bytes. The last job may carry it beyond.
-    pub(crate) write_batch_bytes_max: u64,
+    pub write_batch_bytes_max: u64,
     /// Jobs that the writer folds into one batch at most.
-    pub(crate) write_batch_jobs_max: usize,
+    pub write_batch_jobs_max: usize,
 }
 
 impl Default for LogOptions {

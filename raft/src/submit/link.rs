@@ -1,6 +1,6 @@
 //! The stream of commands to a leader on another node, and of their answers back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aerodb_proto::ForwardRequest;
@@ -17,7 +17,8 @@ use crate::propose::{Answer, Place};
 const AHEAD_MAX: usize = 1_024;
 
 type Key = (u64, u64, u32);
-type Waiting = Arc<Mutex<HashMap<Key, oneshot::Sender<Answer>>>>;
+/// In the order of their keys: who is told first when the stream breaks must not be a matter of chance.
+type Waiting = Arc<Mutex<BTreeMap<Key, oneshot::Sender<Answer>>>>;
 
 /// A stream to one leader. When it breaks, everything on it has an unknown fate.
 pub(super) struct Link {
@@ -47,7 +48,7 @@ impl Link {
                 Err(error) => {
                     tracing::debug!(leader, %error, "no stream to the leader");
                     if never_connected(&error) {
-                        for (_, reply) in answers.lock().drain() {
+                        for reply in std::mem::take(&mut *answers.lock()).into_values() {
                             drop(reply.send(Answer::NotTaken { overloaded: false }));
                         }
                     }

@@ -246,7 +246,12 @@ impl Inner {
     async fn pause(&self, asked: Leadership, deadline: Instant) {
         let mut leadership = self.leadership.clone();
         let until = deadline.min(Instant::now() + PAUSE);
-        drop(timeout_at(until, leadership.wait_for(|now| *now != asked && now.leader.is_some())).await);
+        let changed = leadership.wait_for(|now| *now != asked && now.leader.is_some());
+        let ended = matches!(timeout_at(until, changed).await, Ok(Err(_)));
+        if ended {
+            // Replication has ended here, so nobody will say any more who leads; that is no reason to ask without pause.
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     async fn take_number(&self, deadline: Instant) -> Result<Numbered<'_>, Error> {

@@ -28,7 +28,8 @@ use super::{KEY, Outcome, PATIENCE};
 use crate::leadership::Leadership;
 use crate::node::Node;
 use crate::{
-    BoxedIo, Connector, Consistency, Error, Fence, Handle, Listener, Options, Services, SystemClock, Threads, start,
+    BoxedIo, Connector, Consistency, Error, Fence, Handle, Listener, Options, Services, SystemClock, SystemMachine,
+    Threads, start,
 };
 
 /// Bytes under way on a connection in memory.
@@ -149,6 +150,7 @@ impl Member {
             random: Arc::new(|bytes| bytes.fill(7)),
             connector: Arc::new(Wire { net, id: options.node_id }),
             spawner: Arc::new(threads.clone()),
+            machine: Arc::new(SystemMachine),
             registry: prometheus::Registry::new(),
             limits: Limits::default(),
             fence: fence.clone(),

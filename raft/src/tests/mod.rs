@@ -15,7 +15,9 @@ use proto::command::Op;
 use proto::outcome::Result as Outcome;
 use tempfile::TempDir;
 
-use crate::{Consistency, Error, Fence, Handle, Options, Services, SystemClock, TcpConnector, Threads, start};
+use crate::{
+    Consistency, Error, Fence, Handle, Options, Services, SystemClock, SystemMachine, TcpConnector, Threads, start,
+};
 
 const KEY: &str = "a key for tests";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +48,7 @@ impl Alone {
             random: Arc::new(|bytes| bytes.fill(7)),
             connector: Arc::new(TcpConnector),
             spawner: Arc::new(threads.clone()),
+            machine: Arc::new(SystemMachine),
             registry: prometheus::Registry::new(),
             limits: Limits::default(),
             fence: Fence::default(),

@@ -1,0 +1,180 @@
+//! What clients ask of a node, and how the node answers: what `api/` does with a request, without HTTP.
+
+use std::time::Duration;
+
+use aerodb_engine::View;
+use aerodb_engine::filter::Filter;
+use aerodb_engine::json::Value;
+use aerodb_engine::order::Order;
+use aerodb_engine::view::{Change, Count, ListQuery, ReadError};
+use aerodb_proto as proto;
+use aerodb_raft::{Consistency, Error, Handle};
+use bytes::Bytes;
+
+/// A request.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Have a command decided.
+    Write(Box<proto::Command>, Duration),
+    /// Read something.
+    Read(Wanted, Consistency, Duration),
+    /// Make a node the leader.
+    Promote(u64, Duration),
+    /// A digest of everything that this node has.
+    Digest,
+}
+
+/// What is to be read.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// A document, as of a revision or as it is.
+    Get {
+        /// Where.
+        collection: String,
+        /// Which.
+        id: String,
+        /// When.
+        as_of: Option<u64>,
+    },
+    /// A page of a collection.
+    List {
+        /// Where.
+        collection: String,
+        /// The least `a`.
+        least: Option<i64>,
+        /// By `a`, descending.
+        by_a: bool,
+        /// Items of the page.
+        limit: usize,
+        /// Where an earlier page ended.
+        cursor: Option<String>,
+    },
+    /// Events of a collection.
+    Changes {
+        /// Where.
+        collection: String,
+        /// From where.
+        since: u64,
+        /// About how many.
+        limit: usize,
+    },
+}
+
+/// An answer.
+#[derive(Debug)]
+pub enum Reply {
+    /// A write was decided.
+    Outcome(proto::Outcome),
+    /// A read was answered.
+    Seen(Seen),
+    /// A node was made the leader, or not.
+    Promoted(bool),
+    /// A digest, and the index that it is of.
+    Digest(u64, String),
+    /// The node could not.
+    Failed(Error),
+    /// The storage failed while reading: the node is fenced, as the API does it.
+    Broken(String),
+    /// There is an answer, and it is no: the revision is no longer kept or not reached yet, or there is no collection.
+    No(String),
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Seen {
+    /// At which revision.
+    pub revision: u64,
+    /// The bodies.
+    pub bodies: Vec<Bytes>,
+    /// Where the next page begins.
+    pub cursor: Option<String>,
+    /// Events.
+    pub changes: Vec<Change>,
+}
+
+/// Answers `ask` on the node of `handle`.
+pub async fn answer(handle: &Handle, ask: Ask) -> Reply {
+    match ask {
+        Ask::Write(command, timeout) => match handle.write(*command, timeout).await {
+            Ok(outcome) => Reply::Outcome(outcome),
+            Err(error) => Reply::Failed(error),
+        },
+        Ask::Read(wanted, consistency, timeout) => match handle.read(consistency, timeout).await {
+            Ok(read) => look(handle, &read.view, &wanted),
+            Err(error) => Reply::Failed(error),
+        },
+        Ask::Promote(node, timeout) => Reply::Promoted(handle.promote(node, timeout).await.is_ok()),
+        Ask::Digest => match handle.local() {
+            Ok(view) => match view.digest() {
+                Ok(digest) => Reply::Digest(digest.applied_index, digest.digest),
+                Err(error) => broken(handle, &error),
+            },
+            Err(error) => Reply::Failed(error),
+        },
+    }
+}
+
+fn look(handle: &Handle, view: &View, wanted: &Wanted) -> Reply {
+    let found = match wanted {
+        Wanted::Get { collection, id, as_of } => {
+            let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
+            let stored = match as_of {
+                Some(revision) => view.get_at(&found, id, *revision),
+                None => view.get(&found, id),
+            };
+            stored.map(|stored| Seen {
+                revision: as_of.unwrap_or(view.revision()),
+                bodies: stored.map(|stored| stored.body).into_iter().collect(),
+                cursor: None,
+                changes: Vec::new(),
+            })
+        }
+        Wanted::List { collection, least, by_a, limit, cursor } => {
+            let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
+            let query = query(*least, *by_a, *limit, cursor.clone());
+            view.list(&found, &query, &|| false).map(|page| Seen {
+                revision: page.revision,
+                bodies: page.items,
+                cursor: page.next_cursor,
+                changes: Vec::new(),
+            })
+        }
+        Wanted::Changes { collection, since, limit } => {
+            let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
+            let changes = view.changes(&found, *since, *limit, 1 << 20);
+            let revision = view.revision();
+            changes.map(|page| Seen { revision, bodies: Vec::new(), cursor: None, changes: page.items })
+        }
+    };
+    match found {
+        Ok(seen) => Reply::Seen(seen),
+        Err(error @ ReadError::Storage(_)) => broken(handle, &error),
+        Err(error) => Reply::No(error.to_string()),
+    }
+}
+
+fn broken(handle: &Handle, error: &ReadError) -> Reply {
+    handle.fence().fence(&error.to_string());
+    Reply::Broken(error.to_string())
+}
+
+fn query(least: Option<i64>, by_a: bool, limit: usize, cursor: Option<String>) -> ListQuery {
+    let filter = least.and_then(|least| {
+        let text = format!(r#"{{"a":{{"$gte":{least}}}}}"#);
+        let limits = aerodb_engine::json::Limits { depth_max: 8 };
+        let value: Option<Value> = aerodb_engine::json::parse(text.as_bytes(), &limits).ok();
+        value.and_then(|value| Filter::parse(&value).ok())
+    });
+    let order = if by_a { "a.desc" } else { "" };
+    ListQuery {
+        filter,
+        select: None,
+        order: Order::parse(order).unwrap_or_default(),
+        limit,
+        offset: 0,
+        cursor,
+        count: Count::None,
+        as_of: None,
+        caller: "simulation".to_owned(),
+    }
+}

@@ -1,0 +1,341 @@
+//! What clients were told, judged by revision: every revision must come from an operation that somebody asked for and
+//! that the model decides alike, every answer must be the model's at the revision that it names, and no answer may be
+//! older than what anybody had seen before it was asked for.
+
+use std::collections::BTreeMap;
+
+use aerodb_proto as proto;
+use proto::effect::Kind;
+use proto::outcome::Result as Told;
+
+use super::canon::Canon;
+use super::model::{self, Doc, Event, Model, Op, Verdict};
+
+/// How a write ended for its client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// It was answered.
+    Answered(proto::Outcome),
+    /// The error says that nothing happened.
+    Nothing,
+    /// It may have happened, or may yet.
+    Unknown,
+}
+
+/// A write as its client saw it.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// What was asked.
+    pub op: Op,
+    /// It carried an idempotency key, and was sent again under it where its fate was unknown.
+    pub keyed: bool,
+    /// The highest revision that anybody had seen when it was first asked for.
+    pub floor: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// What a read asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// One document.
+    Get {
+        /// Where.
+        collection: String,
+        /// Which.
+        id: String,
+    },
+    /// All documents that have `a` of at least `least`, if given, over as many pages as it took.
+    List {
+        /// Where.
+        collection: String,
+        /// The least `a`.
+        least: Option<i64>,
+        /// By `a`, descending, instead of by id.
+        by_a: bool,
+    },
+}
+
+/// A read as its client saw it.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What was asked.
+    pub what: What,
+    /// The revision that the answer says it was read at.
+    pub revision: u64,
+    /// The least revision that it may have been read at.
+    pub floor: u64,
+    /// The bodies, in their order.
+    pub bodies: Vec<bytes::Bytes>,
+}
+
+/// A piece of the feed as a subscriber got it.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Whose feed.
+    pub collection: String,
+    /// From where.
+    pub since: u64,
+    /// What came.
+    pub events: Vec<(u64, u32, String, Option<bytes::Bytes>, Option<bytes::Bytes>)>,
+}
+
+/// All that clients saw.
+#[derive(Default)]
+pub struct History {
+    /// Writes.
+    pub writes: Vec<Write>,
+    /// Reads.
+    pub reads: Vec<Read>,
+    /// The feed.
+    pub pieces: Vec<Piece>,
+}
+
+/// Judges `history` against what is committed. Gives the model for reading everything back, and what is wrong.
+pub fn judge(canon: &Canon, history: &History) -> (Model, Vec<String>) {
+    let mut judge = Judge { model: Model::default(), names: BTreeMap::new(), wrong: Vec::new() };
+    judge.replay(canon, history);
+    for write in &history.writes {
+        judge.answer(write);
+    }
+    for read in &history.reads {
+        judge.read(read);
+    }
+    for piece in &history.pieces {
+        judge.piece(piece);
+    }
+    (judge.model, judge.wrong)
+}
+
+struct Judge {
+    model: Model,
+    /// Collections by id.
+    names: BTreeMap<u32, String>,
+    wrong: Vec<String>,
+}
+
+/// What the committed log says that a revision did.
+struct Done {
+    created: Vec<String>,
+    written: Vec<(String, String, Option<Doc>)>,
+}
+
+impl Judge {
+    /// Finds the operation behind each revision.
+    fn replay(&mut self, canon: &Canon, history: &History) {
+        let mut answered: BTreeMap<u64, Vec<&Write>> = BTreeMap::new();
+        let mut unknown: Vec<Option<&Write>> = Vec::new();
+        for write in &history.writes {
+            match &write.end {
+                End::Answered(outcome) if outcome.changed => {
+                    answered.entry(outcome.revision).or_default().push(write);
+                }
+                End::Unknown => unknown.push(Some(write)),
+                _ => {}
+            }
+        }
+        for revision in 1..=canon.revision() {
+            let Some(effects) = canon.effects(revision) else { continue };
+            let done = match self.done(effects) {
+                Ok(done) => done,
+                Err(problem) => return self.wrong.push(format!("revision {revision}: {problem}")),
+            };
+            match answered.remove(&revision).as_deref() {
+                _ if revision == 1 => {}
+                Some([write]) => {
+                    if let Err(problem) = self.explains(write, &done, revision) {
+                        self.wrong.push(format!("revision {revision} was answered to {:?}: {problem}", write.op));
+                    }
+                }
+                Some(several) => {
+                    self.wrong.push(format!("revision {revision} was answered {} times: {several:?}", several.len()));
+                }
+                None => {
+                    let found = unknown
+                        .iter_mut()
+                        .find(|candidate| candidate.is_some_and(|write| self.explains(write, &done, revision).is_ok()));
+                    match found {
+                        Some(write) => *write = None,
+                        None => self.wrong.push(format!("nobody asked for what revision {revision} did: {effects:?}")),
+                    }
+                }
+            }
+            let Done { created, written } = done;
+            self.model.push(created, written);
+        }
+        for (revision, writes) in answered {
+            self.wrong.push(format!("revision {revision} was acknowledged and is not committed: {writes:?}"));
+        }
+    }
+
+    fn done(&mut self, effects: &proto::Effects) -> Result<Done, String> {
+        let (mut created, mut written) = (Vec::new(), Vec::new());
+        for effect in &effects.effects {
+            match &effect.kind {
+                Some(Kind::CreateCollection(collection)) => {
+                    self.names.insert(collection.id, collection.name.clone());
+                    created.push(collection.name.clone());
+                }
+                // The first service key is a document of the system's.
+                Some(Kind::PutDoc(put)) if effects.revision == 1 => {
+                    self.names.entry(put.collection_id).or_default();
+                }
+                Some(Kind::PutDoc(put)) => {
+                    let (id, doc) = model::read(&put.body).map_err(|e| e.to_string())?;
+                    if id.as_bytes() != &*put.id || doc.revision != effects.revision {
+                        return Err(format!("the body of {id} is of revision {}", doc.revision));
+                    }
+                    written.push((self.names.get(&put.collection_id).cloned().unwrap_or_default(), id, Some(doc)));
+                }
+                Some(Kind::DeleteDoc(delete)) => {
+                    let id = String::from_utf8_lossy(&delete.id).into_owned();
+                    written.push((self.names.get(&delete.collection_id).cloned().unwrap_or_default(), id, None));
+                }
+                _ => {}
+            }
+        }
+        Ok(Done { created, written })
+    }
+
+    /// Whether `write`, decided right before `revision`, does what that revision did.
+    fn explains(&self, write: &Write, done: &Done, revision: u64) -> Result<(), String> {
+        if write.floor >= revision {
+            return Err(format!("it was asked for when {} had been seen", write.floor));
+        }
+        match self.model.decide(&write.op, revision - 1) {
+            Verdict::Catalog(name) if done.created == [name.clone()] && done.written.is_empty() => Ok(()),
+            Verdict::Writes(expected) if done.created.is_empty() => {
+                let found: Vec<_> = done
+                    .written
+                    .iter()
+                    .map(|(c, id, doc)| (c.clone(), id.clone(), doc.as_ref().map(|doc| doc.fields.clone())))
+                    .collect();
+                if found != expected {
+                    return Err(format!("the model writes {expected:?}, the log {found:?}"));
+                }
+                for (collection, id, doc) in &done.written {
+                    let before = self.model.at(collection, id, revision - 1);
+                    if let (Some(before), Some(doc)) = (before, doc)
+                        && before.created_at != doc.created_at
+                    {
+                        return Err(format!("{id} was created at {} and now {}", before.created_at, doc.created_at));
+                    }
+                }
+                Ok(())
+            }
+            other => Err(format!("the model says {other:?}, the log {:?}", done.written)),
+        }
+    }
+
+    /// An answer must be what the model says at its revision.
+    fn answer(&mut self, write: &Write) {
+        let End::Answered(outcome) = &write.end else { return };
+        let revision = outcome.revision;
+        if revision < write.floor || (outcome.changed && revision == write.floor) {
+            let problem =
+                format!("the answer is of revision {revision}; {} had been seen: {:?}", write.floor, write.op);
+            return self.wrong.push(problem);
+        }
+        if revision > self.model.revision() {
+            return self
+                .wrong
+                .push(format!("the answer is of revision {revision}, which does not exist: {:?}", write.op));
+        }
+        let wrong = match (&outcome.result, outcome.changed) {
+            (Some(Told::Documents(documents)), true) => self.bodies(write, documents, revision),
+            (Some(Told::Deleted(_) | Told::Collection(_)), true) => None,
+            (Some(Told::Refusal(refusal)), false) => match self.model.decide(&write.op, revision) {
+                Verdict::Refused(code) if code == refusal.code => None,
+                // How many keys are remembered is not in the model; without a key nobody may be told so.
+                _ if refusal.code == "idempotency_full" && write.keyed => None,
+                other => Some(format!("refused as {} and the model says {other:?}", refusal.code)),
+            },
+            // A no-op with a key is answered again later under the revision of the first answer.
+            (Some(Told::Documents(documents)), false) => match self.model.decide(&write.op, revision) {
+                Verdict::Noop => self.bodies(write, documents, revision),
+                other => Some(format!("told that nothing changed and the model says {other:?}")),
+            },
+            other => Some(format!("the answer makes no sense: {other:?}")),
+        };
+        if let Some(wrong) = wrong {
+            self.wrong.push(format!("{:?}, answered at {revision}: {wrong}", write.op));
+        }
+    }
+
+    fn bodies(&self, write: &Write, documents: &proto::Documents, revision: u64) -> Option<String> {
+        for document in &documents.documents {
+            // A later attempt finds a version that history no longer keeps without its content.
+            if document.body.is_empty() && write.keyed {
+                continue;
+            }
+            let found = model::read(&document.body).map_err(|e| e.to_string());
+            let expected = self.model.at(&documents.collection, &document.id, revision);
+            match found {
+                Ok((id, doc)) if id == document.id && Some(&doc) == expected => {}
+                other => return Some(format!("{} is {other:?}, the model has {expected:?}", document.id)),
+            }
+        }
+        None
+    }
+
+    fn read(&mut self, read: &Read) {
+        let Read { what, revision, floor, bodies } = read;
+        if revision < floor {
+            return self.wrong.push(format!("{what:?} was read at {revision}, and may not be older than {floor}"));
+        }
+        if *revision > self.model.revision() {
+            return self.wrong.push(format!("{what:?} was read at {revision}, which does not exist"));
+        }
+        let expected: Vec<(&str, &Doc)> = match what {
+            What::Get { collection, id } => {
+                self.model.at(collection, id, *revision).map(|doc| (id.as_str(), doc)).into_iter().collect()
+            }
+            What::List { collection, least, by_a } => {
+                let mut found = self.model.list(collection, *revision);
+                found.retain(|(_, doc)| least.is_none_or(|least| doc.fields.get("a").is_some_and(|a| *a >= least)));
+                if *by_a {
+                    // Missing sorts first, so last when descending; ties go by id, ascending.
+                    found.sort_by(|(_, a), (_, b)| b.fields.get("a").cmp(&a.fields.get("a")));
+                }
+                found
+            }
+        };
+        let found: Vec<(String, Doc)> = match bodies.iter().map(|body| model::read(body)).collect() {
+            Ok(found) => found,
+            Err(error) => {
+                let error: anyhow::Error = error;
+                return self.wrong.push(format!("{what:?} at {revision}: {error}"));
+            }
+        };
+        if !found.iter().map(|(id, doc)| (id.as_str(), doc)).eq(expected.iter().copied()) {
+            self.wrong.push(format!("{what:?} at {revision} gave {found:?}; the model has {expected:?}"));
+        }
+    }
+
+    fn piece(&mut self, piece: &Piece) {
+        let Some((last, ..)) = piece.events.last() else { return };
+        let expected: Vec<&Event> =
+            self.model.feed(&piece.collection, piece.since).iter().take_while(|e| e.revision <= *last).collect();
+        let mut found = Vec::new();
+        for (revision, position, id, before, after) in &piece.events {
+            let read = |body: &Option<bytes::Bytes>| body.as_ref().map(|body| model::read(body)).transpose();
+            match (read(before), read(after)) {
+                (Ok(before), Ok(after)) => found.push(Event {
+                    revision: *revision,
+                    position: *position,
+                    id: id.clone(),
+                    before: before.map(|(_, doc)| doc),
+                    after: after.map(|(_, doc)| doc),
+                }),
+                other => return self.wrong.push(format!("an event of {} at {revision}: {other:?}", piece.collection)),
+            }
+        }
+        if !found.iter().eq(expected.iter().copied()) {
+            let problem = format!(
+                "the feed of {} behind {} gave {found:?}; the model has {expected:?}",
+                piece.collection, piece.since
+            );
+            self.wrong.push(problem);
+        }
+    }
+}

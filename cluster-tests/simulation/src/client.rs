@@ -1,0 +1,409 @@
+//! Clients: they write, read, page, subscribe and retry through any node, and write down what they saw.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aerodb_engine::{Limits, prepare};
+use aerodb_proto as proto;
+use aerodb_raft::{Consistency, Error};
+use proto::command::Op as Wire;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::{sleep, timeout};
+
+use crate::call::{Ask, Reply, Wanted};
+use crate::check::model::{Fields, Op, Pre};
+use crate::check::oracle::{End, Piece, Read, What, Write};
+use crate::node::SERVICE_KEY;
+use crate::trace;
+use crate::world::World;
+
+/// The collections, and the seconds of history that each keeps. The second is short, so that history is collected and
+/// reads below the watermark are refused.
+pub const COLLECTIONS: [(&str, u64); 2] = [("long", 3_600), ("short", 3)];
+
+/// Attempts of a write under one idempotency key.
+const ATTEMPTS_MAX: u32 = 12;
+
+/// One client.
+pub struct Client {
+    world: Arc<World>,
+    rng: SmallRng,
+    number: u64,
+    /// Operations so far; with the client's number it marks what each write wrote.
+    count: u64,
+    /// The highest revision that this client has seen.
+    seen: u64,
+    /// Revisions of documents that it has seen, for preconditions.
+    known: BTreeMap<(String, String), u64>,
+}
+
+impl Client {
+    /// The next client; all that chance decides for it follows from the world's seed and its number.
+    pub fn new(world: Arc<World>) -> Self {
+        let number = {
+            let mut clients = world.clients.lock();
+            *clients += 1;
+            *clients
+        };
+        let rng = SmallRng::seed_from_u64(world.plan.seed.wrapping_mul(7_919).wrapping_add(number));
+        Self { world, rng, number, count: 0, seen: 0, known: BTreeMap::new() }
+    }
+
+    /// Makes the collections; asks until they are there.
+    pub async fn create_collections(&mut self) {
+        for (name, retention_seconds) in COLLECTIONS {
+            let op = Op::Create { name: name.to_owned(), retention_seconds };
+            loop {
+                match self.write(op.clone(), true).await {
+                    // Until the cluster has its first key it refuses everybody.
+                    End::Answered(outcome) if outcome.revision > 0 => break,
+                    _ => sleep(Duration::from_millis(50)).await,
+                }
+            }
+        }
+    }
+
+    /// Writes and reads until the world is healed.
+    pub async fn work(mut self) {
+        while !*self.world.healed.lock() {
+            match self.rng.random_range(0..100) {
+                0..55 => {
+                    let (op, keyed) = (self.draw_op(), self.rng.random_bool(0.5));
+                    self.write(op, keyed).await;
+                }
+                55..75 => self.get().await,
+                75..90 => self.list().await,
+                90..97 => self.get_as_of().await,
+                // A burst: more than the small bounds take.
+                _ => self.burst().await,
+            }
+            let pause = self.rng.random_range(0..60);
+            sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// Follows the feed of a collection, from node to node, until the world is healed and beyond: to `end`.
+    pub async fn subscribe(mut self, collection: &'static str) {
+        let mut since = 0;
+        loop {
+            let done = *self.world.healed.lock();
+            let node = self.draw_node();
+            let limit = self.rng.random_range(1..20);
+            let wanted = Wanted::Changes { collection: collection.to_owned(), since, limit };
+            let consistency = match self.rng.random_range(0..3) {
+                0 => Consistency::Stale { max_staleness: None },
+                1 => Consistency::Session { min_revision: since },
+                _ => Consistency::Linearizable,
+            };
+            match self.ask(node, Ask::Read(wanted, consistency, Duration::from_millis(800))).await {
+                Some(Reply::Seen(seen)) if !seen.changes.is_empty() => {
+                    let events: Vec<_> = seen
+                        .changes
+                        .into_iter()
+                        .map(|change| (change.revision, change.position, change.id, change.before, change.after))
+                        .collect();
+                    let next = events.last().map_or(since, |(revision, ..)| *revision);
+                    self.world.saw(next);
+                    let piece = Piece { collection: collection.to_owned(), since, events };
+                    self.world.history.lock().pieces.push(piece);
+                    since = next;
+                }
+                // Below what is kept: begin anew at what there is now.
+                Some(Reply::No(reason)) if reason.contains("no longer kept") => since = self.seen.max(since),
+                _ if done => return,
+                _ => sleep(Duration::from_millis(40)).await,
+            }
+        }
+    }
+
+    fn draw_node(&mut self) -> u64 {
+        self.rng.random_range(1..=self.world.plan.nodes)
+    }
+
+    fn draw_place(&mut self) -> (String, String) {
+        let collection = COLLECTIONS[usize::from(self.rng.random_bool(0.3))].0.to_owned();
+        (collection, format!("d{}", self.rng.random_range(0..self.world.plan.documents)))
+    }
+
+    fn draw_pre(&mut self, place: &(String, String)) -> Pre {
+        match (self.rng.random_range(0..10), self.known.get(place)) {
+            (0..3, Some(revision)) => Pre::Revision(*revision),
+            (3, _) => Pre::Exists,
+            (4, _) => Pre::Absent,
+            _ => Pre::Any,
+        }
+    }
+
+    /// Fields that no other operation writes.
+    fn mark(&mut self) -> Fields {
+        self.count += 1;
+        let mark = (self.number * 1_000_000 + self.count) as i64;
+        let mut fields = Fields::from([("w".to_owned(), mark)]);
+        for name in ["a", "b"] {
+            if self.rng.random_bool(0.6) {
+                fields.insert(name.to_owned(), self.rng.random_range(0..20));
+            }
+        }
+        fields
+    }
+
+    fn draw_op(&mut self) -> Op {
+        let place = self.draw_place();
+        let pre = self.draw_pre(&place);
+        let (collection, id) = place;
+        match self.rng.random_range(0..100) {
+            0..40 => Op::Put { collection, id, fields: self.mark(), pre },
+            40..60 => {
+                let mut changes: BTreeMap<String, Option<i64>> =
+                    self.mark().into_iter().map(|(name, value)| (name, Some(value))).collect();
+                if self.rng.random_bool(0.3) {
+                    changes.insert("b".to_owned(), None);
+                }
+                // Now and then one that changes nothing.
+                let changes = if self.rng.random_bool(0.15) { BTreeMap::new() } else { changes };
+                Op::Patch { collection, id, changes, pre }
+            }
+            60..80 => {
+                let count = self.rng.random_range(1..=3);
+                let mut documents: BTreeMap<String, Fields> = BTreeMap::new();
+                for _ in 0..count {
+                    let id = self.draw_place().1;
+                    let fields = self.mark();
+                    documents.insert(id, fields);
+                }
+                Op::Insert { collection, documents: documents.into_iter().collect() }
+            }
+            _ => Op::Delete { collection, id, pre },
+        }
+    }
+
+    async fn burst(&mut self) {
+        let ops: Vec<_> = (0..self.rng.random_range(5..25)).map(|_| self.draw_op()).collect();
+        let clients = ops.into_iter().enumerate().map(|(n, op)| {
+            let mut client = Client::new(self.world.clone());
+            client.known = self.known.clone();
+            async move { client.write(op, n % 2 == 0).await }
+        });
+        futures::future::join_all(clients).await;
+    }
+
+    /// Sends a write until it is answered or given up, and writes down how it ended.
+    pub async fn write(&mut self, op: Op, keyed: bool) -> End {
+        self.count += 1;
+        let floor = *self.world.floor.lock();
+        let key = keyed.then(|| format!("{}-{}", self.number, self.count));
+        let command = command(&op, key);
+        let mut end = End::Nothing;
+        for _ in 0..if keyed { ATTEMPTS_MAX } else { 1 } {
+            let node = self.draw_node();
+            let patience = Duration::from_millis(self.rng.random_range(200..3_000));
+            let reply = self.ask(node, Ask::Write(Box::new(command.clone()), patience)).await;
+            match attempt(reply) {
+                End::Answered(outcome) => {
+                    end = End::Answered(outcome);
+                    break;
+                }
+                End::Unknown => end = End::Unknown,
+                // What an earlier attempt did stays unknown.
+                End::Nothing => {}
+            }
+            let pause = self.rng.random_range(1..200);
+            sleep(Duration::from_millis(pause)).await;
+        }
+        self.took_note(&op, &end);
+        self.world.history.lock().writes.push(Write { op, keyed, floor, end: end.clone() });
+        end
+    }
+
+    /// Sends a write once, to one node.
+    pub async fn write_at(&mut self, node: u64, op: Op, patience: Duration) -> End {
+        let floor = *self.world.floor.lock();
+        let end = attempt(self.ask(node, Ask::Write(Box::new(command(&op, None)), patience)).await);
+        self.took_note(&op, &end);
+        self.world.history.lock().writes.push(Write { op, keyed: false, floor, end: end.clone() });
+        end
+    }
+
+    fn took_note(&mut self, op: &Op, end: &End) {
+        let checker = &mut *self.world.checker.lock();
+        let outcome = match end {
+            End::Answered(outcome) => outcome,
+            End::Nothing => return,
+            End::Unknown => {
+                checker.coverage.unknown += 1;
+                return;
+            }
+        };
+        if outcome.revision > checker.canon.revision() {
+            checker.violate(format!("{op:?} was answered before its revision {} is committed", outcome.revision));
+        }
+        trace::fold(&[6, self.number, outcome.revision, u64::from(outcome.changed)]);
+        match &outcome.result {
+            Some(proto::outcome::Result::Refusal(_)) => checker.coverage.refused += 1,
+            _ => checker.coverage.acknowledged += 1,
+        }
+        self.seen = self.seen.max(outcome.revision);
+        self.world.saw(outcome.revision);
+        if let Some(proto::outcome::Result::Documents(documents)) = &outcome.result {
+            for document in &documents.documents {
+                self.known.insert((documents.collection.clone(), document.id.clone()), document.revision);
+            }
+        }
+    }
+
+    /// How fresh a read is asked to be, and the revision that it may not be older than.
+    fn draw_consistency(&mut self) -> (Consistency, u64) {
+        match self.rng.random_range(0..4) {
+            0 => (Consistency::Session { min_revision: self.seen }, self.seen),
+            1 => (Consistency::Stale { max_staleness: None }, 0),
+            _ => (Consistency::Linearizable, *self.world.floor.lock()),
+        }
+    }
+
+    async fn get(&mut self) {
+        let (collection, id) = self.draw_place();
+        let (consistency, floor) = self.draw_consistency();
+        let wanted = Wanted::Get { collection: collection.clone(), id: id.clone(), as_of: None };
+        self.read(wanted, consistency, floor, What::Get { collection, id }).await;
+    }
+
+    async fn get_as_of(&mut self) {
+        let (collection, id) = self.draw_place();
+        let revision = self.rng.random_range(0..=self.seen);
+        let wanted = Wanted::Get { collection: collection.clone(), id: id.clone(), as_of: Some(revision) };
+        self.read(wanted, Consistency::AtLeast { revision }, revision, What::Get { collection, id }).await;
+    }
+
+    async fn read(&mut self, wanted: Wanted, consistency: Consistency, floor: u64, what: What) {
+        let node = self.draw_node();
+        let patience = Duration::from_millis(self.rng.random_range(100..2_000));
+        let as_of = matches!(wanted, Wanted::Get { as_of: Some(_), .. });
+        let Some(Reply::Seen(seen)) = self.ask(node, Ask::Read(wanted, consistency, patience)).await else { return };
+        self.note_read(Read { what, revision: seen.revision, floor, bodies: seen.bodies }, as_of);
+    }
+
+    fn note_read(&mut self, read: Read, as_of: bool) {
+        trace::fold(&[7, self.number, read.revision, read.bodies.len() as u64]);
+        if !as_of {
+            self.seen = self.seen.max(read.revision);
+            self.world.saw(read.revision);
+        }
+        self.world.checker.lock().coverage.reads += 1;
+        self.world.history.lock().reads.push(read);
+    }
+
+    /// All pages of a list, each through another node, all at the revision of the first.
+    async fn list(&mut self) {
+        let collection = self.draw_place().0;
+        let least = self.rng.random_bool(0.5).then(|| self.rng.random_range(0..20));
+        let by_a = self.rng.random_bool(0.4);
+        let limit = self.rng.random_range(1..8);
+        let (first, floor) = self.draw_consistency();
+        let (mut cursor, mut bodies, mut at) = (None, Vec::new(), None);
+        let what = What::List { collection: collection.clone(), least, by_a };
+        for _ in 0..200 {
+            let node = self.draw_node();
+            let wanted = Wanted::List { collection: collection.clone(), least, by_a, limit, cursor: cursor.clone() };
+            let consistency = at.map_or(first, |revision| Consistency::AtLeast { revision });
+            let patience = Duration::from_millis(1_000);
+            let Some(Reply::Seen(seen)) = self.ask(node, Ask::Read(wanted, consistency, patience)).await else {
+                return;
+            };
+            if at.is_some_and(|at| at != seen.revision) {
+                let problem = format!("a page of {collection} is of {}, the first one of {at:?}", seen.revision);
+                return self.world.checker.lock().violate(problem);
+            }
+            at = Some(seen.revision);
+            bodies.extend(seen.bodies);
+            cursor = seen.cursor;
+            if cursor.is_none() {
+                let revision = seen.revision;
+                return self.note_read(Read { what, revision, floor, bodies }, false);
+            }
+        }
+    }
+
+    /// Asks a node over the clients' own network, which delays and never loses. `None`: no answer, for whatever reason.
+    pub async fn ask(&mut self, node: u64, ask: Ask) -> Option<Reply> {
+        let (there, back) = (self.rng.random_range(0..8), self.rng.random_range(0..8));
+        sleep(Duration::from_millis(there)).await;
+        // Every request has its own deadline in the node; this one is for a node that does not even say no.
+        let answer = match self.world.send(node, ask) {
+            Some(answer) => timeout(Duration::from_secs(20), answer).await,
+            None => return Some(Reply::Failed(Error::NoLeader)),
+        };
+        sleep(Duration::from_millis(back)).await;
+        answer.ok()?.ok()
+    }
+}
+
+/// What an answer to one attempt of a write says about its fate.
+fn attempt(reply: Option<Reply>) -> End {
+    match reply {
+        Some(Reply::Outcome(outcome)) => End::Answered(outcome),
+        Some(Reply::Failed(error)) => match error {
+            Error::NoLeader
+            | Error::QuorumLost
+            | Error::Overloaded
+            | Error::DeadlineExceeded(_)
+            | Error::TooLarge(_) => End::Nothing,
+            _ => End::Unknown,
+        },
+        _ => End::Unknown,
+    }
+}
+
+fn command(op: &Op, key: Option<String>) -> proto::Command {
+    let limits = Limits::default();
+    let pre = |pre: &Pre| {
+        use proto::precondition::Kind;
+        let kind = match pre {
+            Pre::Any => return Vec::new(),
+            Pre::Revision(revision) => Kind::IfRevision(*revision),
+            Pre::Exists => Kind::IfExists(true),
+            Pre::Absent => Kind::IfAbsent(true),
+        };
+        vec![proto::Precondition { kind: Some(kind) }]
+    };
+    let wire = match op {
+        Op::Create { name, retention_seconds } => Wire::CreateCollection(proto::CreateCollection {
+            name: name.clone(),
+            history_retention_seconds: *retention_seconds,
+        }),
+        Op::Insert { collection, documents } => {
+            let documents = documents.iter().map(|(id, fields)| prepared(id, &json(fields), &limits)).collect();
+            Wire::Insert(proto::InsertDocuments { collection: collection.clone(), documents, many: true })
+        }
+        Op::Put { collection, id, fields, pre: condition } => Wire::Put(proto::PutDocument {
+            collection: collection.clone(),
+            document: Some(prepared(id, &json(fields), &limits)),
+            preconditions: pre(condition),
+        }),
+        Op::Patch { collection, id, changes, pre: condition } => Wire::Patch(proto::PatchDocument {
+            collection: collection.clone(),
+            id: id.clone(),
+            merge_patch: prepare::merge_patch(id, &json(changes), &limits).unwrap_or_default(),
+            preconditions: pre(condition),
+        }),
+        Op::Delete { collection, id, pre: condition } => Wire::Delete(proto::DeleteDocument {
+            collection: collection.clone(),
+            id: id.clone(),
+            preconditions: pre(condition),
+        }),
+    };
+    let caller = Some(proto::Caller { key_id: aerodb_engine::view::api_key_id(SERVICE_KEY) });
+    let idempotency = key.map(|key| proto::IdempotencyKey { key, ..Default::default() });
+    proto::Command { caller, idempotency, op: Some(wire), ..Default::default() }
+}
+
+/// As a node prepares a document that it is sent. Ours are always sound.
+fn prepared(id: &str, json: &[u8], limits: &Limits) -> proto::NewDocument {
+    prepare::put(id, json, limits).unwrap_or_default()
+}
+
+/// The model's fields as a body. Whole numbers always have one.
+fn json<V: serde::Serialize>(fields: &BTreeMap<String, V>) -> Vec<u8> {
+    serde_json::to_vec(fields).unwrap_or_default()
+}

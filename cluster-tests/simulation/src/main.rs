@@ -1,0 +1,126 @@
+//! `simulation run`, `simulation replay SEED`: see README.md.
+
+#![allow(clippy::print_stdout, reason = "what a command prints is what it is for")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use simulation::plan::Asked;
+use simulation::run::{self, Report};
+use simulation::soak::{self, Soak};
+
+/// Simulates clusters and tries to break them.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs many seeds, each in a process of its own.
+    Run {
+        /// How many.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// The first one.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Processes at once.
+        #[arg(long, default_value_t = 2)]
+        jobs: u64,
+        /// Keeps results in this file and does not run again what is in it.
+        #[arg(long)]
+        resume: Option<PathBuf>,
+        /// Ends with the first failure.
+        #[arg(long)]
+        fail_fast: bool,
+        #[command(flatten)]
+        asked: Flags,
+    },
+    /// Runs one seed again, and says what went wrong and what happened last.
+    Replay {
+        /// The seed.
+        seed: u64,
+        /// Prints each event as it comes.
+        #[arg(long)]
+        trace: bool,
+        #[command(flatten)]
+        asked: Flags,
+    },
+    /// Runs one seed and prints its report as JSON.
+    #[command(hide = true)]
+    One {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        asked: Flags,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Flags {
+    /// So many nodes instead of 3, 5 or 7 by the seed.
+    #[arg(long)]
+    nodes: Option<u64>,
+    /// No faults.
+    #[arg(long)]
+    calm: bool,
+    /// Disks acknowledge before anything is durable: shows that the checkers bite.
+    #[arg(long)]
+    lying_disks: bool,
+}
+
+impl Flags {
+    fn asked(&self) -> Asked {
+        Asked { nodes: self.nodes, calm: self.calm, lying_disks: self.lying_disks }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let nodes = self.nodes.map(|nodes| format!("--nodes={nodes}"));
+        let calm = self.calm.then(|| "--calm".to_owned());
+        let lying = self.lying_disks.then(|| "--lying-disks".to_owned());
+        [nodes, calm, lying].into_iter().flatten().collect()
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run { seeds, from, jobs, resume, fail_fast, asked } => {
+            let program = std::env::current_exe()?;
+            let soak = Soak { program, from, seeds, jobs, arguments: asked.arguments(), resume, fail_fast };
+            let summary = soak::run(&soak, &|line| println!("{line}"))?;
+            println!("{}", summary.text());
+            for (seed, problem) in &summary.failed {
+                println!("seed {seed}: {problem}\n  again: simulation replay {seed} {}", soak.arguments.join(" "));
+            }
+            Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Replay { seed, trace, asked } => {
+            let report = run::seed(seed, &asked.asked(), trace)?;
+            print(&report);
+            Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::One { seed, asked } => {
+            println!("{}", serde_json::to_string(&run::seed(seed, &asked.asked(), false)?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn print(report: &Report) {
+    for line in &report.last {
+        println!("{line}");
+    }
+    println!(
+        "seed {}: {} nodes, {} ms, {} revisions, trace {} over {} events",
+        report.seed, report.nodes, report.simulated_ms, report.revisions, report.hash, report.events
+    );
+    println!("{:?}", report.coverage);
+    match report.violations.as_slice() {
+        [] => println!("nothing went wrong"),
+        wrong => wrong.iter().for_each(|wrong| println!("WRONG: {wrong}")),
+    }
+}

@@ -1,0 +1,129 @@
+//! What a seed means: how many nodes, their options, and which faults may happen. Drawn once, before anything runs.
+//!
+//! Each run allows another subset of the faults, and most bounds are either the usual ones or absurdly small: both reach
+//! places that the average never reaches.
+
+use std::time::Duration;
+
+use aerodb_raft::{LogOptions, Options};
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::nemesis::Kind;
+use crate::seams::Slowness;
+
+/// What is asked of a run, beside its seed.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// So many nodes, instead of a number that follows from the seed.
+    pub nodes: Option<u64>,
+    /// No faults at all.
+    pub calm: bool,
+    /// The disks acknowledge before anything is durable: the run must fail.
+    pub lying_disks: bool,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed that it follows from.
+    pub seed: u64,
+    /// Nodes.
+    pub nodes: u64,
+    /// Clients that write and read.
+    pub clients: u64,
+    /// Documents of each collection that clients fight over.
+    pub documents: u64,
+    /// How long things break.
+    pub chaos: Duration,
+    /// The pause between two faults, at most.
+    pub pause_max: Duration,
+    /// The faults that may happen.
+    pub kinds: Vec<Kind>,
+    /// Latency of a message.
+    pub latency: (Duration, Duration),
+    /// How long storage takes.
+    pub slowness: Slowness,
+    /// Chance that a write begins a background flush of the state.
+    pub flushes: f64,
+    /// Chance that a store says that it is stalled.
+    pub stalls: f64,
+    /// The disks lie.
+    pub lying_disks: bool,
+    /// The options that all nodes share.
+    pub options: Options,
+    /// The bytes of idempotency keys that are remembered.
+    pub idempotency_bytes_max: u64,
+}
+
+impl Plan {
+    /// The run of `seed`.
+    pub fn draw(seed: u64, asked: &Asked) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let rng = &mut rng;
+        let drawn = *[3, 3, 3, 3, 5, 5, 7].choose(rng).unwrap_or(&3);
+        let nodes = asked.nodes.unwrap_or(drawn);
+        let kinds = Kind::ALL.into_iter().filter(|_| rng.random_bool(0.45)).collect();
+        let latency_max = Duration::from_millis(*[2, 5, 20, 60].choose(rng).unwrap_or(&5));
+        let micros = |rng: &mut SmallRng, most: &[u64]| Duration::from_micros(*most.choose(rng).unwrap_or(&0));
+        let slowness =
+            Slowness { blocking: micros(rng, &[0, 2_000, 30_000]), log: micros(rng, &[0, 0, 2_000, 10_000, 40_000]) };
+        let options = options(rng);
+        Self {
+            seed,
+            nodes,
+            clients: rng.random_range(2..=6),
+            documents: rng.random_range(2..=12),
+            chaos: Duration::from_millis(rng.random_range(5_000..=12_000)),
+            pause_max: Duration::from_millis(*[150, 500, 1_500].choose(rng).unwrap_or(&500)),
+            kinds: if asked.calm { Vec::new() } else { kinds },
+            latency: (Duration::from_millis(rng.random_range(0..=1)), latency_max),
+            slowness,
+            flushes: *[0.0, 0.02, 0.3].choose(rng).unwrap_or(&0.0),
+            stalls: *[0.0, 0.0, 0.3].choose(rng).unwrap_or(&0.0),
+            lying_disks: asked.lying_disks,
+            options,
+            idempotency_bytes_max: *[256 << 20, 256 << 20, 2_000].choose(rng).unwrap_or(&0),
+        }
+    }
+
+    /// The names of all nodes.
+    pub fn names(&self) -> Vec<String> {
+        (1..=self.nodes).map(name).collect()
+    }
+}
+
+/// The host name of a node.
+pub fn name(node: u64) -> String {
+    format!("n{node}")
+}
+
+fn options(rng: &mut SmallRng) -> Options {
+    let usual = Options::new(0, "");
+    let log = usual.log.clone();
+    // Either all is as usual, or each bound by chance.
+    if rng.random_bool(0.2) {
+        return usual;
+    }
+    let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
+    Options {
+        snapshot_log_entries: pick(&[8, 30, 120, 200_000]),
+        snapshot_log_bytes: pick(&[4_000, 256 << 20, 256 << 20]),
+        log_keep_bytes: pick(&[2_000, 256 << 20, 256 << 20]),
+        log_keep_entries: pick(&[0, 3, 40, 20_000]),
+        entry_bytes_max: pick(&[1, 600, 4_000, 16 << 20]) as usize,
+        entries_in_flight_max: pick(&[1, 2, 4, 16]) as usize,
+        intake_max: pick(&[1, 8, 16_384, 16_384]) as usize,
+        session_window_max: pick(&[1, 4, 4_096, 4_096]) as usize,
+        promotion_lag_max: pick(&[0, 5, 100]),
+        log: LogOptions {
+            ring_bytes_max: pick(&[0, 700, 5_000, log.ring_bytes_max]),
+            replication_read_bytes_max: pick(&[1, 900, log.replication_read_bytes_max]),
+            stream_step_entries_max: pick(&[1, 3, log.stream_step_entries_max as u64]) as usize,
+            write_batch_bytes_max: pick(&[1, 2_000, log.write_batch_bytes_max]),
+            write_batch_jobs_max: pick(&[1, 2, log.write_batch_jobs_max as u64]) as usize,
+        },
+        ..usual
+    }
+}

@@ -3,6 +3,7 @@
 mod folder;
 mod last_reads;
 mod load;
+mod stalls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,6 +134,7 @@ async fn drive(
     let mut first = Worker::new(config.workers, config.workers + 1, client.clone(), recorder.clone(), config.seed);
     tokio::time::timeout(SETUP_WITHIN, workload.setup(&mut first)).await.context("the setup took too long")??;
 
+    let stalls = stalls::Stalls::watch();
     let load = load::start(config, workload, client, recorder);
     let calm = (config.time_s / CALM_PART).clamp(CALM_SECONDS.0, CALM_SECONDS.1).min(config.time_s);
     let calm = Duration::from_secs(calm);
@@ -151,6 +153,7 @@ async fn drive(
     tokio::time::sleep(calm).await;
     recorder.note("load ends", Value::Null);
     load.stop().await;
+    recorder.note("stalls", stalls.finish().await);
 
     let converged = world.wait_converged(HEALTHY_WITHIN).await;
     let error = converged.as_ref().err().map(|error| format!("{error:#}"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Checker, Finding, Run};
+use super::{Checker, Finding, Run, Verdict};
 use crate::history::Kind;
 
 /// How long after the last fault was healed every node must have served, milliseconds: elections, restarts and catching
@@ -63,7 +63,19 @@ impl Checker for Availability {
             finding.wrong("not available", format!("it took {} ms", worst_ns / 1_000_000), Vec::new());
         }
         silences(run, load_end, &mut finding);
+        stalls(run, &mut finding);
         finding
+    }
+}
+
+/// What the machine did to all of us. It excuses nothing, but whoever reads the verdict should know.
+fn stalls(run: &Run, finding: &mut Finding) {
+    let note = run.history.notes.iter().find(|(name, ..)| name == "stalls");
+    let figure = |name: &str| note.and_then(|(_, _, detail)| detail[name].as_u64()).unwrap_or(0);
+    finding.add("milliseconds for which the machine stalled", figure("all_ms"));
+    finding.add("longest stall of the machine, milliseconds", figure("longest_ms"));
+    if finding.verdict != Verdict::Valid && figure("longest_ms") >= SILENCE_MS_MAX / 5 {
+        finding.reasons.push(format!("this machine stood still for up to {} ms", figure("longest_ms")));
     }
 }
 
@@ -100,7 +112,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::checker::Verdict;
     use crate::history::{Fault, History, Operation};
 
     /// Operations at these milliseconds on these nodes, with a fault from 10 s to 20 s.

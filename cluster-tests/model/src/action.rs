@@ -2,10 +2,10 @@
 
 use stateright::Property;
 
-use crate::command::{Request, Source, Task};
-use crate::machine::{Effects, Entry, Outcome};
+use crate::command::{Op, Request, Source, Task};
+use crate::machine::{Batch, Effects, Entry, Outcome};
 use crate::rules::Break;
-use crate::state::{Fate, Node, Progress, State, Wrong};
+use crate::state::{Core, Fate, Node, Progress, State, Wrong};
 use crate::{Model, NODES, NodeId, properties};
 
 /// One step.
@@ -16,6 +16,12 @@ pub enum Action {
     Send { command: u8, to: NodeId },
     /// A node asks for a session.
     OpenSession { node: NodeId, to: NodeId },
+    /// A read arrives.
+    Read { command: u8 },
+    /// A leader and a follower confirm a read index for it.
+    ReadIndex { command: u8, leader: NodeId, peer: NodeId },
+    /// Its node has applied the read index, and answers.
+    Reach { command: u8 },
     /// A node stops waiting for the answer to its last attempt.
     TimeOut { command: u8 },
     /// A node stops waiting for its session.
@@ -113,7 +119,7 @@ impl Model {
         for (seq, &node) in (1..).zip(&self.config.sessions) {
             let outcome = Outcome::Opened { session: seq };
             let effects = vec![Effects { source: Source::Node(node), place: None, outcome, key: None }];
-            let batch = crate::machine::Batch { decided_term: 1, base_seq: seq - 1, effects, acks: Vec::new() };
+            let batch = Batch { decided_term: 1, base_seq: seq - 1, effects, acks: Vec::new() };
             state.committed.push(Entry { term: 1, batch: Some(batch), behind_refusal: false });
             state.nodes[node as usize].submit.session = Some(seq);
         }
@@ -121,7 +127,7 @@ impl Model {
             node.applied = state.committed.len() as u8;
         }
         let first = &mut state.nodes[0];
-        first.core = Some(crate::state::Core { term: 1, tail: Vec::new(), dead: false, transferring: false });
+        first.core = Some(Core { term: 1, tail: Vec::new(), dead: false, transferring: false });
         first.leads = Some(1);
         self.begin(&mut state, 0);
         state
@@ -146,7 +152,9 @@ impl Model {
 
     fn client_actions(&self, state: &State, actions: &mut Vec<Action>) {
         for (command, asked) in (0..).zip(&self.config.commands) {
-            if self.sends(state, command) {
+            if asked.op == Op::Read {
+                self.read_actions(state, command, actions);
+            } else if self.sends(state, command) {
                 let of_term = |leader: &NodeId| {
                     let core = state.nodes[*leader as usize].core.as_ref();
                     asked.term.is_none_or(|term| core.is_some_and(|core| core.term == term))
@@ -165,7 +173,7 @@ impl Model {
         }
         for node in nodes() {
             let submit = &state.nodes[node as usize].submit;
-            let takes = self.config.commands.iter().any(|command| command.node == node);
+            let takes = self.config.commands.iter().any(|asked| asked.node == node && asked.op != Op::Read);
             if takes && submit.session.is_none() && submit.opening.is_none() {
                 let attempts = submit.opened < 2 + self.config.faults.sessions;
                 let leaders = self.leaders(state, node).into_iter().filter(|_| attempts);
@@ -180,6 +188,28 @@ impl Model {
             if state.left.duplicates > 0 || self.broken(Break::FirstAttemptTwice) {
                 actions.push(Action::Deliver { request: *request, again: true });
             }
+        }
+    }
+
+    fn read_actions(&self, state: &State, command: u8, actions: &mut Vec<Action>) {
+        match state.requests[command as usize] {
+            Progress::Idle if self.may_begin(state, command) => actions.push(Action::Read { command }),
+            Progress::Reading { point: None, .. } => {
+                for leader in nodes().filter(|&leader| self.knows_committed(state, leader)) {
+                    let peers = self.quorums(state, leader);
+                    actions.extend(peers.map(|peer| Action::ReadIndex { command, leader, peer }));
+                    if self.broken(Break::ReadNotConfirmed) {
+                        actions.push(Action::ReadIndex { command, leader, peer: leader });
+                    }
+                }
+            }
+            Progress::Reading { point: Some(point), .. } => {
+                let node = self.config.commands[command as usize].node;
+                if state.nodes[node as usize].applied >= point || self.broken(Break::ReadNotReached) {
+                    actions.push(Action::Reach { command });
+                }
+            }
+            _ => {}
         }
     }
 
@@ -248,7 +278,11 @@ impl Model {
             let peers = self.quorums(state, node);
             actions.extend(peers.map(|peer| Action::Commit { node, peer }));
         }
-        let applies = here.core.is_some() || here.lead.is_some() || here.leads.is_some();
+        let reads = (0..).zip(&state.requests).any(|(command, progress): (u8, _)| {
+            let waits = matches!(progress, Progress::Reading { point: Some(_), .. });
+            waits && self.config.commands[command as usize].node == node
+        });
+        let applies = reads || here.core.is_some() || here.lead.is_some() || here.leads.is_some();
         if applies && (here.applied as usize) < state.committed.len() {
             actions.push(Action::Apply { node });
         }
@@ -279,6 +313,9 @@ impl Model {
         match action {
             Action::Send { command, to } => self.send(state, command, to)?,
             Action::OpenSession { node, to } => self.open_session(state, node, to)?,
+            Action::Read { command } => self.read(state, command),
+            Action::ReadIndex { command, leader, peer } => self.read_index(state, command, leader, peer)?,
+            Action::Reach { command } => self.reach(state, command),
             Action::TimeOut { command } => self.time_out(state, command),
             Action::OpeningTimesOut { node } => {
                 state.left.sessions -= 1;

@@ -2,7 +2,8 @@
 
 use crate::{Attempt, NodeId, Number, Session, Term};
 
-/// An operation on the one register. Every write leaves the command's own number in it, so that a value says who wrote it.
+/// An operation on the one register. Every write leaves the command's own number in it, so that a value says who
+/// wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Writes.
@@ -13,6 +14,8 @@ pub enum Op {
     Replace(u8),
     /// Changes nothing and succeeds.
     Touch,
+    /// Reads, linearizably, from the node's own state (`Handle::read`); it is not decided.
+    Read,
 }
 
 /// A request of a client.

@@ -1,5 +1,5 @@
-//! Bounds: how many commands, terms and faults, so that all states can be visited. Each configuration concentrates on some
-//! of the rules.
+//! Bounds: how many commands, terms and faults, so that all states can be visited. Each configuration concentrates on
+//! some of the rules.
 
 use crate::command::{Command, Op};
 use crate::state::Left;
@@ -28,7 +28,8 @@ pub struct Config {
     pub batches: bool,
     /// Raft looks at a handed-over entry later than it is handed over.
     pub queue: bool,
-    /// The state is not read for a first attempt (`Number::first_attempt`); needs a network that delivers nothing twice.
+    /// The state is not read for a first attempt (`Number::first_attempt`); needs a network that delivers nothing
+    /// twice.
     pub shortcut: bool,
     /// The nodes that have a session from the start.
     pub sessions: Vec<NodeId>,
@@ -72,12 +73,15 @@ pub fn all() -> Vec<Config> {
         transfer(),
         reads(),
         reads_terms(),
+        linearizable(),
         retries(),
         retries_wide(),
         duplicates(),
         acknowledged(),
         sessions(),
         replaced(),
+        replaced_duplicates(),
+        given_up(),
         restarts(),
         keys(),
         keyed_noops(),
@@ -182,6 +186,14 @@ fn reads_terms() -> Config {
     }
 }
 
+fn linearizable() -> Config {
+    let commands = vec![Command::new(Op::Put, 1), Command::new(Op::Read, 2), Command::new(Op::Read, 0).after(1)];
+    Config {
+        attempts_max: 1,
+        ..Config::new("linearizable", "one read: on any node, over a change of leader", commands)
+    }
+}
+
 fn retries() -> Config {
     Config {
         terms_max: 3,
@@ -245,6 +257,25 @@ fn replaced() -> Config {
             "rule 5: a session is made twice, and the first one ends",
             vec![Command::new(Op::Put, 1)],
         )
+    }
+}
+
+fn replaced_duplicates() -> Config {
+    Config {
+        name: "replaced-duplicates",
+        about: "rule 5: the same over a network that delivers twice (first attempts are looked up)",
+        shortcut: false,
+        faults: Left { sessions: 1, refusals: 1, duplicates: 1, ..NONE },
+        wide: true,
+        ..replaced()
+    }
+}
+
+fn given_up() -> Config {
+    Config {
+        faults: Left { refusals: 1, give_ups: 1, ..NONE },
+        attempts_max: 2,
+        ..Config::new("given-up", "rule 5: what a client is told at its deadline", vec![Command::new(Op::Put, 1)])
     }
 }
 

@@ -1,7 +1,8 @@
 //! The rules of deciding ahead of the log ("The nine rules" in ARCHITECTURE.md), as a model of which every state is
 //! visited. It is the specification: the code's names are its names. README.md beside it says what is left out.
 //!
-//! `action` lists what may happen next and lets it happen, `properties` says what must hold, [`rules`] what can be left out.
+//! `action` lists what may happen next and lets it happen, `properties` says what must hold, [`rules`] what can be
+//! left out.
 
 // Nothing here runs in a simulation: the clock says how long a check took.
 #![allow(clippy::disallowed_methods)]
@@ -15,6 +16,7 @@ pub mod print;
 mod properties;
 mod propose;
 pub mod raft;
+mod read;
 pub mod rules;
 pub mod run;
 pub mod state;

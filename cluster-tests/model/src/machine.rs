@@ -1,5 +1,5 @@
-//! The replicated state, shrunk to one register: what apply makes of the log (`engine/src/apply`), and what each command
-//! means when it is alone (the sequential specification that answers are measured by).
+//! The replicated state, shrunk to one register: what apply makes of the log (`engine/src/apply`), and what each
+//! command means when it is alone (the sequential specification that answers are measured by).
 
 use crate::command::{Command, Op, Source};
 use crate::{NODES, NodeId, Number, Seq, Session, Term};
@@ -20,6 +20,13 @@ pub enum Outcome {
     /// Its precondition failed.
     Refused {
         /// The revision that it found.
+        revision: u8,
+        /// Who wrote last.
+        found: Option<u8>,
+    },
+    /// What a read found.
+    Value {
+        /// The revision of the view.
         revision: u8,
         /// Who wrote last.
         found: Option<u8>,
@@ -122,6 +129,7 @@ impl Machine {
             Op::Replace(wanted) if self.value == Some(wanted) => written,
             Op::Insert | Op::Replace(_) => refused,
             Op::Touch => Outcome::Noop { revision: self.revision },
+            Op::Read => Outcome::Value { revision: self.revision, found: self.value },
         }
     }
 

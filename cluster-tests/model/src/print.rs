@@ -59,6 +59,11 @@ impl Run<'_> {
                 format!("n{node} sends c{command}, attempt {attempt}, to {}", term(*to))
             }
             Action::OpenSession { node, to } => format!("n{node} asks {} for a session", term(*to)),
+            Action::Read { command } => format!("the read c{command} arrives"),
+            Action::ReadIndex { command, leader, peer } => {
+                format!("{} and n{peer} confirm a read index for c{command}", term(*leader))
+            }
+            Action::Reach { command } => format!("the node of c{command} has applied enough"),
             Action::TimeOut { command } => format!("the attempt at c{command} times out: its fate is unknown"),
             Action::OpeningTimesOut { node } => format!("n{node} stops waiting for its session"),
             Action::GiveUp { command } => format!("the deadline of c{command} passes"),
@@ -127,7 +132,8 @@ impl Run<'_> {
     /// What clients heard in a step.
     fn answers(&self, before: &State, after: &State) -> String {
         let changed = before.requests.iter().zip(&after.requests).enumerate();
-        let ends = |progress: &Progress| !matches!(progress, Progress::Idle | Progress::Open(_));
+        let ends =
+            |progress: &Progress| !matches!(progress, Progress::Idle | Progress::Open(_) | Progress::Reading { .. });
         let heard = changed.filter(|(_, (before, after))| before != after && ends(after));
         heard.map(|(id, (_, after))| format!("  => c{id} {}", ended(after))).collect()
     }
@@ -139,6 +145,7 @@ fn asked(command: &Command) -> String {
         Op::Insert => "writes if there is nothing".to_owned(),
         Op::Replace(former) => format!("writes if c{former} wrote last"),
         Op::Touch => "changes nothing".to_owned(),
+        Op::Read => "reads".to_owned(),
     };
     let key = command.key.map_or_else(String::new, |(key, body)| format!(", with key {key} and body {body}"));
     let after = command.after.map_or_else(String::new, |former| format!(", once c{former} has ended"));
@@ -175,6 +182,8 @@ fn came_to(outcome: Outcome) -> String {
         Outcome::Noop { revision } => format!("unchanged at revision {revision}"),
         Outcome::Refused { revision, found: None } => format!("refused at revision {revision}: there is nothing"),
         Outcome::Refused { revision, found: Some(by) } => format!("refused at revision {revision}: c{by} wrote last"),
+        Outcome::Value { revision, found: None } => format!("nothing is there at revision {revision}"),
+        Outcome::Value { revision, found: Some(by) } => format!("c{by} wrote last, at revision {revision}"),
         Outcome::KeyReused { revision } => format!("refused at revision {revision}: the key had another body"),
         Outcome::Opened { session } => format!("session {session}"),
     }
@@ -183,7 +192,7 @@ fn came_to(outcome: Outcome) -> String {
 fn ended(progress: &Progress) -> String {
     match progress {
         Progress::Idle => "was not sent".to_owned(),
-        Progress::Open(_) => "waits".to_owned(),
+        Progress::Open(_) | Progress::Reading { .. } => "waits".to_owned(),
         Progress::Done { outcome, attempt } => format!("answered: {} (attempt {attempt})", came_to(*outcome)),
         Progress::Unknown => "504: its fate is unknown".to_owned(),
         Progress::NotTaken => "503: it was not taken".to_owned(),

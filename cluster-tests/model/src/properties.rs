@@ -2,7 +2,7 @@
 
 use stateright::Property;
 
-use crate::command::Source;
+use crate::command::{Op, Source};
 use crate::machine::{Machine, Outcome};
 use crate::raft::Applied;
 use crate::state::{Progress, State, Wrong};
@@ -58,7 +58,7 @@ pub(crate) fn all(model: &Model) -> Vec<Property<Model>> {
         state.requests.iter().all(|progress| matches!(progress, Progress::Done { .. }))
     }));
     let (config, faults) = (&model.config, model.config.faults);
-    let conditional = config.commands.iter().any(|command| !matches!(command.op, crate::command::Op::Put));
+    let conditional = config.commands.iter().any(|command| !matches!(command.op, Op::Put | Op::Read));
     if conditional {
         properties.push(Property::sometimes(
             "a refusal, a no-op or a known answer is given",

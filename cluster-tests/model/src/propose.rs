@@ -2,12 +2,12 @@
 
 use crate::command::{Request, Task};
 use crate::decide::Verdict;
-use crate::machine::{Batch, Entry};
+use crate::machine::{Batch, Entry, Outcome};
 use crate::raft::Applied;
 use crate::rules::Break;
 use crate::state::{Answering, End, Epoch, Fate, InFlight, Lead, State, Wrong};
 use crate::submit::Answer;
-use crate::{Model, NodeId};
+use crate::{Model, NodeId, Session};
 
 impl Epoch {
     fn takes(&self, entries_in_flight_max: usize) -> bool {
@@ -122,7 +122,7 @@ impl Model {
         match self.verdict(state, node, epoch, &task) {
             Verdict::Proposed(effects) => {
                 let epoch = state.nodes[node as usize].lead.as_mut()?.epoch.as_mut()?;
-                if let crate::machine::Outcome::Written { revision } = effects.outcome {
+                if let Outcome::Written { revision } = effects.outcome {
                     epoch.revision = revision;
                 }
                 epoch.building.push((task, effects));
@@ -145,7 +145,7 @@ impl Model {
     }
 
     /// Notes what of `numbers` is new in the entry under construction.
-    fn acknowledge(&self, state: &mut State, node: NodeId, session: u8, numbers: u16) {
+    fn acknowledge(&self, state: &mut State, node: NodeId, session: Session, numbers: u16) {
         let Some(lead) = state.nodes[node as usize].lead.as_ref() else { return };
         let Some(epoch) = &lead.epoch else { return };
         let machine = self.machine(state, state.nodes[node as usize].applied as usize);
@@ -160,8 +160,12 @@ impl Model {
             epoch.acks.push((session, new));
         }
         if self.broken(Break::AttemptsForgottenEarly) {
-            lead.seen.retain(|&((of, number), _)| of != session || numbers >> number & 1 == 0);
+            Self::forget_attempts(lead, session, numbers);
         }
+    }
+
+    fn forget_attempts(lead: &mut Lead, session: Session, numbers: u16) {
+        lead.seen.retain(|&((of, number), _)| of != session || numbers >> number & 1 == 0);
     }
 
     /// Hands the entry under construction to the log.
@@ -182,8 +186,8 @@ impl Model {
         }
     }
 
-    /// The result of the oldest entry that `node` has in flight, if it is there. `None` inside: whether it takes effect is
-    /// decided elsewhere.
+    /// The result of the oldest entry that `node` has in flight, if it is there. `None` inside: whether it takes
+    /// effect is decided elsewhere.
     #[must_use]
     pub fn result(&self, state: &State, node: NodeId) -> Option<Option<Result<Applied, End>>> {
         let here = &state.nodes[node as usize];
@@ -214,7 +218,7 @@ impl Model {
         if self.broken(Break::OverlayKept) && !matches!(result, Some(Ok(Applied::Effective))) {
             epoch.carried.extend(entry.entry.batch.iter().flat_map(|batch| &batch.effects));
         }
-        let mut replies = Vec::new();
+        let (mut replies, mut acknowledged) = (Vec::new(), Vec::new());
         match result {
             Some(Ok(Applied::Void)) if !self.broken(Break::VoidAcknowledged) => {
                 epoch.end.get_or_insert(End::LeaseExpired);
@@ -222,6 +226,8 @@ impl Model {
             }
             Some(Ok(_)) => {
                 epoch.applied_seq = entry.seq;
+                let applied = entry.entry.batch.iter().flat_map(|batch| &batch.acks);
+                acknowledged.extend(applied.copied());
                 let effects = entry.entry.batch.into_iter().flat_map(|batch| batch.effects);
                 replies.extend(entry.tasks.into_iter().zip(effects.map(|effects| Answer::Outcome(effects.outcome))));
             }
@@ -233,6 +239,10 @@ impl Model {
                 epoch.end = Some(End::TermOver);
                 replies.extend(entry.tasks.into_iter().map(|task| (task, Answer::Unknown)));
             }
+        }
+        // From here on the state says that these numbers are stale: their attempts need not be known any more.
+        for (session, numbers) in acknowledged {
+            Self::forget_attempts(state.nodes[node as usize].lead.as_mut()?, session, numbers);
         }
         for (task, answer) in replies {
             self.reply(state, &task, answer);
@@ -314,12 +324,10 @@ impl Model {
     pub fn confirms(&self, state: &State, node: NodeId, peer: NodeId, answer: &Answering) -> bool {
         let here = &state.nodes[node as usize];
         let Some(core) = &here.core else { return false };
-        // Until it has committed in its term a leader does not know what is committed, and reads wait.
-        let knows = state.committed.iter().any(|entry| entry.term == core.term);
         let term = core.term == answer.term
             || self.broken(Break::AnyTerm)
             || (self.broken(Break::TermOfWatch) && here.leads == Some(answer.term));
-        knows && term && self.follows(state, node, peer)
+        term && self.knows_committed(state, node) && self.follows(state, node, peer)
     }
 
     /// A ReadIndex has succeeded: the answer is given.

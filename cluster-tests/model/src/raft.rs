@@ -1,11 +1,12 @@
-//! Raft, abstracted: one committed log, votes with a majority, leaders with an uncommitted tail, and deposed leaders that do
-//! not know. A later leader may have any beginning of any tail that still fits: what a deposed leader appended is lost
-//! or is committed later. That is more than Raft allows, and never less.
+//! Raft, abstracted: one committed log, votes with a majority, leaders with an uncommitted tail, and deposed leaders
+//! that do not know. A later leader may have any beginning of any tail that still fits: what a deposed leader
+//! appended is lost or is committed later. That is more than Raft allows, and never less.
 
-use crate::machine::{Batch, Entry, Machine};
+use crate::command::Source;
+use crate::machine::{Batch, Effects, Entry, Machine, Outcome};
 use crate::rules::Break;
 use crate::state::{Core, End, Fate, State, Wrong};
-use crate::{Model, NODES, NodeId, Seq, Term};
+use crate::{Model, NodeId, Seq, Term};
 
 /// What became of an entry (`engine/src/apply/mod.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,8 @@ impl Model {
         machine
     }
 
-    /// The committed states from `since` on; also those between two commands of one entry, which have their own revisions.
+    /// The committed states from `since` on; also those between two commands of one entry, which have their own
+    /// revisions.
     #[must_use]
     pub fn committed_since(&self, state: &State, since: Seq) -> Vec<Machine> {
         let mut machine = Machine::default();
@@ -126,6 +128,13 @@ impl Model {
         node != peer && state.nodes[peer as usize].term <= core.term
     }
 
+    /// Whether the leader `node` knows what is committed: it has committed in its own term. Reads wait until then.
+    #[must_use]
+    pub fn knows_committed(&self, state: &State, node: NodeId) -> bool {
+        let core = state.nodes[node as usize].core.as_ref();
+        core.is_some_and(|core| state.committed.iter().any(|entry| entry.term == core.term))
+    }
+
     /// `peer` hears from the leader of `term`.
     pub(crate) fn hear(&self, state: &mut State, peer: NodeId, term: Term) {
         if state.nodes[peer as usize].term < term {
@@ -194,8 +203,6 @@ impl Model {
     }
 
     fn check_effects(&self, state: &State, before: &Machine, batch: &Batch) -> Vec<Wrong> {
-        use crate::command::Source;
-        use crate::machine::Outcome;
         let mut machine = before.clone();
         let (mut opened, mut wrong) = (0, Vec::new());
         for effects in &batch.effects {
@@ -227,11 +234,9 @@ impl Model {
     }
 
     /// Whether the command, or another request with its key, wrote before these effects of `batch`.
-    fn has_taken_effect(&self, state: &State, batch: &Batch, effects: &crate::machine::Effects, command: u8) -> bool {
-        use crate::command::Source;
-        use crate::machine::Outcome;
+    fn has_taken_effect(&self, state: &State, batch: &Batch, effects: &Effects, command: u8) -> bool {
         let key = |command: u8| self.config.commands[command as usize].key;
-        let same = |other: &crate::machine::Effects| match (other.source, other.outcome) {
+        let same = |other: &Effects| match (other.source, other.outcome) {
             (Source::Client(other), Outcome::Written { .. }) => {
                 other == command || (key(command).is_some() && key(other) == key(command))
             }
@@ -272,6 +277,5 @@ impl Model {
         if refuse {
             state.left.refusals -= 1;
         }
-        debug_assert!(state.nodes.len() == NODES);
     }
 }

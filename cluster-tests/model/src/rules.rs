@@ -41,6 +41,10 @@ pub enum Break {
     TermOfWatch,
     /// Rule 4: a refusal is answered before the entries that it saw are applied.
     NotApplied,
+    /// One read: the read index comes from a leader that no majority has confirmed.
+    ReadNotConfirmed,
+    /// One read: a node answers before it has applied the read index.
+    ReadNotReached,
     /// Rule 5: the outcomes of numbers are not looked up.
     NumbersForgotten,
     /// Rule 5: a retry goes out under a new number.
@@ -86,6 +90,7 @@ impl Break {
             Self::NotBarred | Self::NotDrained => "transfer",
             Self::NoReadIndex | Self::RoundUnderWay | Self::NotApplied => "reads",
             Self::AnyTerm | Self::TermOfWatch => "reads-terms",
+            Self::ReadNotConfirmed | Self::ReadNotReached => "linearizable",
             Self::NumbersForgotten | Self::NewNumber | Self::TermOfTask => "retries",
             Self::LowerAttempt | Self::FirstAttemptTwice => "retries",
             Self::AttemptsForgottenEarly | Self::Acknowledged | Self::AcksFirst => "acknowledged",
@@ -97,14 +102,15 @@ impl Break {
         }
     }
 
-    /// What goes wrong without it. Often more than one thing does; this is the one that is looked for. `None`: nothing does,
-    /// the rule keeps things going, or another one holds as well.
+    /// What goes wrong without it. Often more than one thing does; this is the one that is looked for. `None`:
+    /// nothing does, the rule keeps things going, or another one holds as well.
     #[must_use]
     pub const fn wrong(self) -> Option<Wrong> {
         Some(match self {
             Self::OutOfOrder | Self::NotBoundToLeader => Wrong::Void,
             Self::BeginEarly | Self::OverlayKept | Self::InFlightNotAwaited => Wrong::Unjustified,
             Self::NoReadIndex | Self::RoundUnderWay | Self::NotApplied => Wrong::Unjustified,
+            Self::ReadNotConfirmed | Self::ReadNotReached => Wrong::Unjustified,
             Self::AnyTerm | Self::TermOfWatch | Self::KeyBody => Wrong::Unjustified,
             Self::BaseSeq | Self::DecidedTerm => Wrong::LostUpdate,
             Self::VoidAcknowledged | Self::KeyedNoop => Wrong::Lost,

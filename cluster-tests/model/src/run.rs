@@ -34,8 +34,8 @@ impl Display for Report {
     }
 }
 
-/// Visits all states until a property is broken. `shortest`: in order of their distance, so that the run that breaks it is
-/// one of the shortest; this takes more memory.
+/// Visits all states until a property is broken. `shortest`: in order of their distance, so that the run that breaks
+/// it is one of the shortest; this takes more memory.
 #[must_use]
 pub fn check(model: &Model, shortest: bool) -> Report {
     let begun = Instant::now();

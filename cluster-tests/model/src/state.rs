@@ -190,6 +190,13 @@ pub enum Progress {
     Idle,
     /// No answer yet.
     Open(Open),
+    /// A read without an answer.
+    Reading {
+        /// The committed `seq` when the client sent it.
+        since: Seq,
+        /// Entries to be applied before it is answered, once a ReadIndex has said so.
+        point: Option<u8>,
+    },
     /// Answered.
     Done {
         /// The answer.

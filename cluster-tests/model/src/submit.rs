@@ -1,10 +1,12 @@
-//! The side of a write that took the request (`raft/src/submit`): sessions, numbers, attempts, and what the client hears.
+//! The side of a write that took the request (`raft/src/submit`): sessions, numbers, attempts, and what the client
+//! hears.
 
 use crate::command::{Request, Source, Task};
 use crate::machine::{Machine, Outcome};
+use crate::raft::Applied;
 use crate::rules::Break;
 use crate::state::{Open, Progress, State, Wrong};
-use crate::{Model, NodeId, Session};
+use crate::{Model, NodeId, Seq};
 
 /// What became of a task (`raft/src/propose/task.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +32,17 @@ impl Model {
             return false;
         }
         match state.requests[command as usize] {
-            Progress::Idle => asked.after.is_none_or(|former| {
-                let former = &state.requests[former as usize];
-                !matches!(former, Progress::Idle | Progress::Open(_))
-            }),
+            Progress::Idle => self.may_begin(state, command),
             Progress::Open(open) => !open.awaiting && open.attempt < self.config.attempts_max,
             _ => false,
         }
+    }
+
+    /// Whether what the client of `command` waits for has ended.
+    #[must_use]
+    pub fn may_begin(&self, state: &State, command: u8) -> bool {
+        let waits = |progress| matches!(progress, Progress::Idle | Progress::Open(_) | Progress::Reading { .. });
+        self.config.commands[command as usize].after.is_none_or(|former| !waits(state.requests[former as usize]))
     }
 
     /// The next attempt of `command` goes to `leader`.
@@ -83,8 +89,8 @@ impl Model {
         state.network.sort_unstable();
     }
 
-    /// Gives an answer to whoever waits for this attempt; others have stopped listening. An answer that is lost on the way
-    /// is one for which the wait ended a moment before.
+    /// Gives an answer to whoever waits for this attempt; others have stopped listening. An answer that is lost on
+    /// the way is one for which the wait ended a moment before.
     pub(crate) fn reply(&self, state: &mut State, task: &Task, answer: Answer) {
         match task.source {
             Source::Client(command) => self.reply_to_client(state, command, task, answer),
@@ -200,10 +206,10 @@ impl Model {
     }
 
     /// Whether the write of `command` is in the committed log behind `since`, with this outcome.
-    pub(crate) fn has_written(&self, state: &State, command: u8, since: Session, outcome: Outcome) -> bool {
+    pub(crate) fn has_written(&self, state: &State, command: u8, since: Seq, outcome: Outcome) -> bool {
         let mut machine = Machine::default();
         state.committed.iter().any(|entry| {
-            let effective = self.apply(&mut machine, entry) == crate::raft::Applied::Effective;
+            let effective = self.apply(&mut machine, entry) == Applied::Effective;
             let wrote = entry.batch.iter().flat_map(|batch| &batch.effects);
             effective
                 && machine.seq > since

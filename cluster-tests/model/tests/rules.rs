@@ -52,11 +52,13 @@ holds! {
     transfers_hold = "transfer";
     reads_hold = "reads";
     reads_of_former_terms_hold = "reads-terms";
+    linearizable_reads_hold = "linearizable";
     retries_hold = "retries";
     duplicates_hold = "duplicates";
     acknowledgements_hold = "acknowledged";
     sessions_hold = "sessions";
     replaced_sessions_hold = "replaced";
+    requests_that_are_given_up_hold = "given-up";
     restarts_hold = "restarts";
     keys_hold = "keys";
     keyed_noops_hold = "keyed-noops";
@@ -81,6 +83,7 @@ bites! {
     rule_2_bites = [BaseSeq, DecidedTerm];
     rule_3_bites = [InFlightNotAwaited, VoidAcknowledged, NotBarred];
     rule_4_bites = [NoReadIndex, RoundUnderWay, AnyTerm, TermOfWatch, NotApplied];
+    reads_bite = [ReadNotConfirmed, ReadNotReached];
     rule_5_bites_by_numbers = [NumbersForgotten, NewNumber, TermOfTask, LowerAttempt, FirstAttemptTwice];
     rule_5_bites_by_acknowledgements = [AttemptsForgottenEarly, Acknowledged, AcksFirst];
     rule_5_bites_by_sessions = [EndedSession, MovesOver, SharedEntry];

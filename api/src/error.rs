@@ -8,6 +8,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::response::ReadAt;
+
 /// Builds [`Code`] from the list, so that a code without a status, a title and an explanation cannot be written.
 macro_rules! codes {
     ($($variant:ident $name:literal $status:literal $title:literal : $meaning:literal;)*) => {
@@ -145,7 +147,7 @@ struct Inner {
     errors: Vec<Mistake>,
     extra: Map<String, Value>,
     retry_after_ms: Option<u64>,
-    revision: Option<u64>,
+    at: Option<ReadAt>,
     cause: Option<String>,
 }
 
@@ -158,7 +160,7 @@ impl Problem {
             errors: Vec::new(),
             extra: Map::new(),
             retry_after_ms: code.retry_after_ms(),
-            revision: None,
+            at: None,
             cause: None,
         }))
     }
@@ -211,8 +213,13 @@ impl Problem {
     }
 
     /// The revision at which this was found.
-    pub(crate) fn at_revision(mut self, revision: u64) -> Self {
-        self.0.revision = Some(revision);
+    pub(crate) fn at_revision(self, revision: u64) -> Self {
+        self.at(ReadAt::revision(revision))
+    }
+
+    /// The read that found this.
+    pub(crate) fn at(mut self, at: ReadAt) -> Self {
+        self.0.at = Some(at);
         self
     }
 
@@ -280,8 +287,8 @@ impl Problem {
         if self.0.code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"aerodb\""));
         }
-        if let Some(revision) = self.0.revision {
-            headers.insert(crate::response::REVISION, HeaderValue::from(revision));
+        if let Some(at) = self.0.at {
+            at.write(headers);
         }
         response
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::precondition::etag;
 
@@ -39,17 +39,22 @@ impl ReadAt {
 
     /// Writes the headers that say so.
     pub(crate) fn mark(self, mut response: Response) -> Response {
-        let headers = response.headers_mut();
+        self.write(response.headers_mut());
+        response
+    }
+
+    /// Writes them into `headers`.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
         headers.insert(REVISION, HeaderValue::from(self.revision));
         match self.age {
             None => {}
             Some(None) => drop(headers.insert(AGE_MS, HeaderValue::from_static("unknown"))),
             Some(Some(age)) => {
-                let ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                // Rounded up: it is a bound.
+                let ms = u64::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
                 headers.insert(AGE_MS, HeaderValue::from(ms));
             }
         }
-        response
     }
 }
 
@@ -150,7 +155,7 @@ mod tests {
         let known = mark(Some(Some(Duration::from_micros(1_900))));
         assert_eq!(
             (&known.headers()[AGE_MS], &known.headers()[REVISION]),
-            (&"1".parse().unwrap(), &"9".parse().unwrap())
+            (&"2".parse().unwrap(), &"9".parse().unwrap())
         );
     }
 }

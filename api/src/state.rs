@@ -172,11 +172,9 @@ impl ApiState {
             view = self.read(caller, Consistency::Linearizable).await?.0;
         }
         let revision = freshness.as_of.unwrap_or_else(|| view.revision());
-        let Some(collection) = view.collection(name) else {
-            return Err(Problem::collection_not_found(name).at_revision(revision));
-        };
-        let age = freshness.shows_age().then_some(age);
-        Ok(Reading { view, collection, at: ReadAt { revision, age } })
+        let at = ReadAt { revision, age: freshness.shows_age().then_some(age) };
+        let collection = view.collection(name).ok_or_else(|| Problem::collection_not_found(name).at(at))?;
+        Ok(Reading { view, collection, at })
     }
 
     /// Has the cluster decide `op` for `caller`. A refusal is a problem.

@@ -225,15 +225,16 @@ impl Handle {
         }
         let now = node.clock.monotonic();
         let applied = node.applied.borrow().index;
-        if node.leads() {
-            return Some(node.quorum_age()? + node.lag_clock.lock().behind(now, applied));
-        }
         if planted!("age-of-zero") {
             return Some(Duration::ZERO);
         }
-        let word = (*node.word.lock())?;
-        let behind = if applied < word.committed { node.lag_clock.lock().behind(now, applied) } else { Duration::ZERO };
-        Some(now.saturating_sub(word.at) + behind)
+        if node.leads() {
+            // What is committed is noted now and then, so it may be so much older.
+            let behind = node.lag_clock.lock().behind(now, applied);
+            let unnoted = if behind.is_zero() { Duration::ZERO } else { crate::lag::STEP };
+            return Some(node.quorum_age()? + behind + unnoted);
+        }
+        Some(now.saturating_sub(node.words.lock().complete_at(applied)?))
     }
 
     /// Whatever this node has.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerodb_engine::kv::{Env, Logging, Spec};
+use aerodb_engine::kv::{Env, Logging, Spec, Vigilant};
 use aerodb_engine::{Engine, Limits};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, SnapshotPolicy};
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::convert;
 use crate::fence::Fence;
 use crate::handle::Handle;
-use crate::lag::LagClock;
+use crate::lag::{LagClock, LeadersWords};
 use crate::late::LateConsensus;
 use crate::leadership::{self, Leadership};
 use crate::log::{LOG_FAMILIES, LogHooks, LogMetrics, LogStore};
@@ -37,7 +37,7 @@ use crate::snapshot::transfer::{Incoming, Transfers};
 use crate::spawn::Spawner;
 use crate::state_machine::StateMachine;
 use crate::submit::Submitter;
-use crate::topology::{Heard, LagSample, LeadersWord};
+use crate::topology::{Heard, LagSample};
 use crate::types::Peer;
 use crate::upkeep;
 
@@ -122,8 +122,8 @@ pub(crate) struct Node {
     pub(crate) promoting: tokio::sync::Mutex<()>,
     /// What the other members said last.
     pub(crate) heard: Mutex<BTreeMap<u64, Heard>>,
-    /// What a leader said last that a majority stood behind.
-    pub(crate) word: Mutex<Option<LeadersWord>>,
+    /// What leaders said that a majority stood behind.
+    pub(crate) words: Mutex<LeadersWords>,
     pub(crate) lag_clock: Mutex<LagClock>,
     pub(crate) lag_samples: Mutex<std::collections::VecDeque<LagSample>>,
     /// True once this node has caught up with what the cluster had committed when it started.
@@ -143,6 +143,11 @@ const LOG_SPEC: Spec = Spec { families: LOG_FAMILIES, logging: Logging::WriteAhe
 /// When the data, the address or the options are not good.
 pub async fn start(options: Options, services: Services) -> Result<Handle, StartError> {
     let Services { env, clock, random, connector, spawner, machine, registry, limits, fence } = services;
+    // Whoever meets an error of the storage, for whatever purpose: this node is done (A7).
+    let env: Arc<dyn Env> = {
+        let fence = fence.clone();
+        Arc::new(Vigilant::new(env, Arc::new(move |error| fence.fence(&error.to_string()))))
+    };
     let data = |reason: String| StartError::Data { dir: options.data_dir.display().to_string(), reason };
     let wrong = |error: prometheus::Error| StartError::Options(error.to_string());
 
@@ -181,7 +186,10 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
     let network_options = NetworkOptions::for_election(options.election_min, options.election_max);
     let channels = Arc::new(Channels::new(connector.clone(), network_options.clone()));
     let peers = Peers::new(channels.clone(), identity.clone(), members(&options));
-    let network = Network::new(identity.clone(), channels.clone(), spawner.clone());
+    let network = {
+        let log = log.clone();
+        Network::new(identity.clone(), channels.clone(), spawner.clone(), Arc::new(move || log.first_index()))
+    };
     let transfers = network.transfers().clone();
 
     // The port opens before Raft runs: nodes of a new cluster ask each other who they are.
@@ -287,7 +295,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         stop,
         promoting: tokio::sync::Mutex::default(),
         heard: Mutex::default(),
-        word: Mutex::default(),
+        words: Mutex::default(),
         lag_clock: Mutex::default(),
         lag_samples: Mutex::default(),
         recovered: watch::Sender::new(false),
@@ -407,6 +415,9 @@ impl Node {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched().clone();
         let meta = self.engine.meta();
+        let committed =
+            metrics.cluster_committed.as_ref().or(metrics.local_committed.as_ref()).map(convert::log_id_proto);
+        let age_ms = |age: Duration| age.as_micros().div_ceil(1_000) as u64;
         aerodb_proto::StatusResponse {
             group: crate::network::GROUP,
             node_id: self.options.node_id,
@@ -414,11 +425,8 @@ impl Node {
             initialized: metrics.membership_config.nodes().next().is_some(),
             vote: Some(convert::vote_proto(&metrics.vote)),
             last_log_id: metrics.last_log_index.map(|index| aerodb_proto::LogId { term: 0, index }),
-            committed: metrics
-                .cluster_committed
-                .as_ref()
-                .or(metrics.local_committed.as_ref())
-                .map(convert::log_id_proto),
+            // What is applied may be acknowledged already, and Raft's own figure comes a moment later.
+            committed: [committed, meta.applied].into_iter().flatten().max_by_key(|id| id.index),
             applied: meta.applied,
             durable: Some(aerodb_proto::LogId { term: 0, index: self.metrics.durable_index.get() as u64 }),
             version: self.options.version.clone(),
@@ -435,7 +443,7 @@ impl Node {
             recovering: *self.relearning.borrow(),
             feature_level: aerodb_proto::FEATURE_LEVEL,
             incarnation: 0,
-            quorum_age_ms: if self.leads() { self.quorum_age().map(|age| age.as_millis() as u64) } else { None },
+            quorum_age_ms: if self.leads() { self.quorum_age().map(age_ms) } else { None },
         }
     }
 }

@@ -104,12 +104,3 @@ pub(crate) struct Heard {
     /// On this node's monotonic clock.
     pub(crate) at: std::time::Duration,
 }
-
-/// Nothing beyond `committed` was committed at `at`: said by a leader that a majority stood behind then.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LeadersWord {
-    /// The last committed entry.
-    pub(crate) committed: u64,
-    /// On this node's monotonic clock.
-    pub(crate) at: std::time::Duration,
-}

@@ -16,7 +16,7 @@ use crate::network::Lane;
 use crate::node::Node;
 use crate::progress::Applied;
 use crate::spawn::run_blocking;
-use crate::topology::{Heard, Lag, LagSample, LeadersWord};
+use crate::topology::{Heard, Lag, LagSample};
 
 /// How often the other members are asked how they are.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -129,11 +129,7 @@ async fn ask(node: Arc<Node>, id: u64) {
         // a majority stood behind it.
         if let Some(age) = status.quorum_age_ms {
             let at = asked.saturating_sub(Duration::from_millis(age));
-            let committed = status.committed.map_or(0, |id| id.index);
-            let mut word = node.word.lock();
-            if word.is_none_or(|last| last.at <= at) {
-                *word = Some(LeadersWord { committed, at });
-            }
+            node.words.lock().note(at, status.committed.map_or(0, |id| id.index));
         }
         node.heard.lock().insert(id, Heard { status, at: node.clock.monotonic() });
     }

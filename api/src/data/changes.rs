@@ -74,7 +74,7 @@ pub(super) async fn changes(
     let at = ReadAt { revision: reading.view.revision(), ..reading.at };
     let mut feed = Feed::new(state, caller, reading.collection, form, since, until);
     // The first part is read before the answer begins, so that its errors have a status of their own.
-    let first = feed.begin(reading.view).await.map_err(|problem| problem.at_revision(at.revision))?;
+    let first = feed.begin(reading.view).await.map_err(|problem| problem.at(at))?;
     let parts = stream::unfold((Some(first), feed, open), |(first, mut feed, open)| async move {
         let part = match first {
             Some(first) => first,

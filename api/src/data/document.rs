@@ -57,7 +57,7 @@ pub(super) async fn get(
         None => view.get(collection, &path.id),
     };
     let Some(stored) = found? else {
-        return Err(not_found(&path).at_revision(reading.at.revision));
+        return Err(not_found(&path).at(reading.at));
     };
     let answer = match conditions.judge(stored.revision) {
         Verdict::Send => {
@@ -67,7 +67,7 @@ pub(super) async fn get(
         Verdict::NotModified => response::not_modified(stored.revision),
         Verdict::Failed => {
             let detail = format!("the document is at revision {}", stored.revision);
-            return Err(Problem::new(Code::PreconditionFailed, detail).at_revision(reading.at.revision));
+            return Err(Problem::new(Code::PreconditionFailed, detail).at(reading.at));
         }
     };
     Ok(reading.at.mark(answer))

@@ -51,7 +51,7 @@ pub(super) async fn history(
     params.finish()?;
     let (at, page) = page(&state, &caller, &path.collection, mode, query).await?;
     if page.items.is_empty() {
-        return Err(not_found(&path).at_revision(at.revision));
+        return Err(not_found(&path).at(at));
     }
     let items: Vec<Vec<u8>> = page.items.iter().map(item).collect();
     let body = response::page(&items, page.next_cursor.as_deref(), None, page.revision);
@@ -87,7 +87,7 @@ async fn read(
         state.read_collection(caller, Freshness { mode, as_of: None }, collection).await?;
     let query = query.clone();
     let page = state.blocking(move |expired| view.history(&collection, &query, expired)).await;
-    let page = page.map_err(|problem| problem.at_revision(at.revision))?;
+    let page = page.map_err(|problem| problem.at(at))?;
     Ok((ReadAt { revision: page.revision, ..at }, page))
 }
 

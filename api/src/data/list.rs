@@ -121,7 +121,7 @@ pub(super) async fn first_page(
             let page = page(state, &reading, &wanted).await?;
             Ok((reading, page))
         }
-        Err(problem) => Err(problem.at_revision(reading.at.revision)),
+        Err(problem) => Err(problem.at(reading.at)),
         Ok(page) => Ok((reading, page)),
     }
 }

@@ -7,12 +7,14 @@
 mod batch;
 mod error;
 pub mod rocks;
+mod vigilant;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use batch::{Write, WriteBatch};
 pub use error::{Error, ErrorKind};
+pub use vigilant::{OnError, Vigilant};
 
 /// The result of a storage call.
 pub type Result<T> = std::result::Result<T, Error>;

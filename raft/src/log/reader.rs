@@ -41,7 +41,8 @@ impl RaftLogReader<TypeConfig> for LogReader {
     }
 
     /// Nothing when `start` was purged: entries that begin later would leave a hole in the follower's log. openraft
-    /// sends a heartbeat instead, and then finds that a snapshot is due.
+    /// sends a request without entries instead, and the network ends the stream at the second one (`pipeline`): only then
+    /// does it send a snapshot.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         let bytes_max = self.shared.options.replication_read_bytes_max;
         let request = Request { from: start, to: end, skip_purged: false, bytes_max, entries_max: usize::MAX };

@@ -38,11 +38,20 @@ pub(crate) struct Network {
     channels: Arc<Channels>,
     transfers: Arc<Transfers>,
     spawner: Arc<dyn Spawner>,
+    log_begins: LogBegins,
 }
 
+/// Tells the index of the first entry that this node's log has.
+pub(crate) type LogBegins = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 impl Network {
-    pub(crate) fn new(identity: Arc<Identity>, channels: Arc<Channels>, spawner: Arc<dyn Spawner>) -> Self {
-        Self { identity, channels, transfers: Arc::default(), spawner }
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        channels: Arc<Channels>,
+        spawner: Arc<dyn Spawner>,
+        log_begins: LogBegins,
+    ) -> Self {
+        Self { identity, channels, transfers: Arc::default(), spawner, log_begins }
     }
 
     /// How far the snapshots are that this node sends.
@@ -56,6 +65,7 @@ impl Network {
             channels: self.channels.clone(),
             lanes: self.channels.to(target, &peer.peer_addr),
             to: target,
+            log_begins: self.log_begins.clone(),
         };
         Node { link, heartbeats, transfers: self.transfers.clone(), spawner: self.spawner.clone() }
     }
@@ -80,6 +90,7 @@ pub(super) struct Link {
     channels: Arc<Channels>,
     lanes: Lanes,
     to: u64,
+    log_begins: LogBegins,
 }
 
 impl Link {
@@ -93,6 +104,11 @@ impl Link {
 
     pub(super) fn to(&self) -> u64 {
         self.to
+    }
+
+    /// The index of the first entry that this node could send.
+    pub(super) fn log_begins(&self) -> u64 {
+        (self.log_begins)()
     }
 
     /// The address on every message.

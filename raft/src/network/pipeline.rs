@@ -94,6 +94,11 @@ impl<S: Stream<Item = Append> + Send + Unpin> Pipeline<S> {
     async fn next(&mut self) -> Option<Result<Appended, RpcError>> {
         loop {
             match self.wait().await {
+                Event::Request(Some(request)) if self.leads_nowhere(&request) => {
+                    return Some(Err(errors::broken(
+                        "what the node needs next is in no log any more, only in a snapshot",
+                    )));
+                }
                 Event::Request(Some(request)) => self.send(&request),
                 Event::Request(None) => (self.input, self.requests) = (None, None),
                 Event::Answer(Ok(Some(answer))) => return Some(self.answered(&answer)),
@@ -126,6 +131,14 @@ impl<S: Stream<Item = Append> + Send + Unpin> Pipeline<S> {
             request = request => Event::Request(request),
             () = stalled => Event::Stalled,
         }
+    }
+
+    /// True for a request without entries because the next ones were purged. openraft would repeat it for ever: it takes up
+    /// what it has decided since, to send a snapshot, only once this stream has ended. The first request of a stream is
+    /// always sent: it may be a question about where the logs agree, and is asked once.
+    fn leads_nowhere(&self, request: &Append) -> bool {
+        let next = request.prev_log_id.map_or(0, |id| id.index() + 1);
+        request.entries.is_empty() && next < self.link.log_begins()
     }
 
     /// Until when the oldest request must be answered, if there is one.

@@ -37,6 +37,24 @@ async fn a_stream_keeps_order_and_is_pipelined() {
     }
 }
 
+/// What a member needs next may have been purged while a stream to it is open. openraft repeats a request without entries
+/// then, for ever, and takes up what it has decided since only when the stream ends.
+#[tokio::test]
+async fn a_stream_whose_next_entry_was_purged_ends() {
+    let server = Server::start(Raft::default()).await;
+    let mut node = client_of_purged(&server, 10).await;
+    let empty = |index| Append { entries: Vec::new(), ..append(index, 1) };
+    let input = stream::iter([empty(5), empty(5)]).chain(stream::pending());
+    let mut answers = node.stream_append(input, soft_ttl(1000)).await.unwrap();
+    assert!(matches!(answers.next().await, Some(Ok(Ok(_)))), "the first may ask where the logs agree");
+    assert!(matches!(answers.next().await, Some(Err(RPCError::Network(_)))));
+    assert!(answers.next().await.is_none());
+    // A member that has all there is hears of commits in requests without entries.
+    let input = stream::iter([empty(10), empty(10)]);
+    let answers = node.stream_append(input, soft_ttl(1000)).await.unwrap();
+    assert_eq!(answers.map(|answer| answer.is_ok()).collect::<Vec<_>>().await, [true, true]);
+}
+
 #[tokio::test]
 async fn requests_under_way_are_bounded() {
     let server = Server::start(Raft::default()).await;

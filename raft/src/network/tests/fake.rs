@@ -245,8 +245,19 @@ pub(super) fn options() -> NetworkOptions {
 
 /// Node 1, which calls, over connections of `connector`.
 pub(super) fn network_over(connector: Arc<dyn Connector>) -> Network {
+    network_with(connector, 0)
+}
+
+/// The same, with a log that begins at `log_begins`.
+fn network_with(connector: Arc<dyn Connector>, log_begins: u64) -> Network {
     let identity = Arc::new(Identity::new(1, "127.0.0.1:1", "here"));
-    Network::new(identity, Arc::new(Channels::new(connector, options())), Arc::new(Threads::default()))
+    let channels = Arc::new(Channels::new(connector, options()));
+    Network::new(identity, channels, Arc::new(Threads::default()), Arc::new(move || log_begins))
+}
+
+/// A client of a node whose log begins at `log_begins`.
+pub(super) async fn client_of_purged(server: &Server, log_begins: u64) -> Node {
+    network_with(Arc::new(TcpConnector), log_begins).new_client(NODE, &server.peer()).await
 }
 
 pub(super) fn network() -> Network {

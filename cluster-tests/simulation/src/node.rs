@@ -62,8 +62,10 @@ async fn serve(handle: Handle, request: Request) {
 }
 
 async fn end(place: &Place, reason: &str) -> turmoil::Result {
+    // The folder has another name in every run; the trace has not.
+    let reason = &reason.replace(&*place.dir.to_string_lossy(), "the folder");
     trace::note(format!("n{} ended by itself: {reason}", place.id));
-    *place.ended.lock() = Some(reason.to_owned());
+    *place.ended.lock() = Some(reason.clone());
     std::future::pending().await
 }
 

@@ -51,6 +51,19 @@ fn a_seed_replays_in_a_fresh_process() {
     assert_ne!(replay(2, &[]).1, replay(3, &[]).1);
 }
 
+fn holds(seed: u64) {
+    let summary = run(seed, 1, &[]);
+    assert!(summary.failed.is_empty(), "{}\n{:#?}", summary.text(), summary.failed);
+}
+
+/// Replication of a node ended by itself while the node was still catching up: it asked whether it had caught up in a
+/// loop without a pause, in which simulated time stood still and a real processor would have been busy to no end.
+#[test]
+fn a_node_that_catches_up_ends_in_peace() {
+    holds(4);
+    holds(6);
+}
+
 /// Disks that acknowledge before anything is durable are found out within a few seeds.
 #[test]
 fn lying_disks_are_found_out() {

@@ -472,13 +472,15 @@ impl Checker {
     }
 }
 
+/// How far `batch` purges: it may fold several purges into one.
 fn purged_in(batch: &WriteBatch) -> Option<u64> {
-    batch.writes().iter().find_map(|write| match write {
+    let purges = batch.writes().iter().filter_map(|write| match write {
         Write::Put { cf, key, value } if *cf == META && Key::of(key) == Some(Key::Purged) => {
             records::message::<proto::LogId>(value).map(|id| id.index)
         }
         _ => None,
-    })
+    });
+    purges.max()
 }
 
 /// The disk of one node, watched.

@@ -9,7 +9,8 @@ use cluster_tests::workload::{Load, Options as Work};
 use cluster_tests::{Cluster, Options, figure, longest, median, rounds};
 use serde_json::json;
 
-const FAILURES: [&str; 6] = ["connect", "broken", "no_leader", "quorum_lost", "deadline_exceeded", "outcome_unknown"];
+const FAILURES: [&str; 7] =
+    ["connect", "broken", "starting", "no_leader", "quorum_lost", "deadline_exceeded", "outcome_unknown"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_are_killed_at_once() {

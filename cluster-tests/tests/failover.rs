@@ -17,7 +17,8 @@ const LONGEST_MAX: Duration = Duration::from_millis(2_500);
 const STALL_MIN: Duration = Duration::from_millis(50);
 
 /// Requests may fail while there is no leader, or while the node that they were sent to dies; never for another reason.
-const FAILURES: [&str; 6] = ["connect", "broken", "no_leader", "quorum_lost", "deadline_exceeded", "outcome_unknown"];
+const FAILURES: [&str; 7] =
+    ["connect", "broken", "starting", "no_leader", "quorum_lost", "deadline_exceeded", "outcome_unknown"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_is_killed_over_and_over() {

@@ -16,7 +16,8 @@ const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(60);
 /// How often the bytes of a transfer are looked at.
 const LOOK: Duration = Duration::from_micros(300);
-const FAILURES: [&str; 6] = ["connect", "broken", "no_leader", "quorum_lost", "deadline_exceeded", "outcome_unknown"];
+const FAILURES: [&str; 7] =
+    ["connect", "broken", "starting", "no_leader", "quorum_lost", "deadline_exceeded", "outcome_unknown"];
 
 /// A cluster that makes snapshots, and purges its log, after a few hundred entries.
 async fn start(proxy: bool) -> Cluster {

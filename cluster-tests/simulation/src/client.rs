@@ -343,14 +343,9 @@ impl Client {
 fn attempt(reply: Option<Reply>) -> End {
     match reply {
         Some(Reply::Outcome(outcome)) => End::Answered(outcome),
-        Some(Reply::Failed(error)) => match error {
-            Error::NoLeader
-            | Error::QuorumLost
-            | Error::Overloaded
-            | Error::DeadlineExceeded(_)
-            | Error::TooLarge(_) => End::Nothing,
-            _ => End::Unknown,
-        },
+        Some(Reply::Failed(
+            Error::NoLeader | Error::QuorumLost | Error::Overloaded | Error::DeadlineExceeded(_) | Error::TooLarge(_),
+        )) => End::Nothing,
         _ => End::Unknown,
     }
 }

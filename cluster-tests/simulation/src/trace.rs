@@ -28,14 +28,16 @@ struct Trace {
 }
 
 thread_local! {
-    static TRACE: RefCell<Trace> = RefCell::new(Trace {
-        now: Duration::ZERO,
-        hash: Xxh3::new(),
-        events: 0,
-        last: VecDeque::new(),
-        aloud: false,
-        alarms: Vec::new(),
-    });
+    static TRACE: RefCell<Trace> = const {
+        RefCell::new(Trace {
+            now: Duration::ZERO,
+            hash: Xxh3::new(),
+            events: 0,
+            last: VecDeque::new(),
+            aloud: false,
+            alarms: Vec::new(),
+        })
+    };
 }
 
 /// Begins anew. `aloud`: print each event as it comes.

@@ -114,13 +114,16 @@ pub struct Event {
     pub after: Option<Doc>,
 }
 
+/// What a document was, each from a revision on.
+type Versions = Vec<(u64, Option<Doc>)>;
+
 /// All versions of all documents.
 #[derive(Default)]
 pub struct Model {
     revision: u64,
     /// Names and the revision at which each came to be.
     collections: BTreeMap<String, u64>,
-    versions: BTreeMap<(String, String), Vec<(u64, Option<Doc>)>>,
+    versions: BTreeMap<(String, String), Versions>,
     feeds: BTreeMap<String, Vec<Event>>,
 }
 

@@ -69,6 +69,9 @@ pub struct Read {
     pub bodies: Vec<bytes::Bytes>,
 }
 
+/// An event as a client heard of it: revision, position, id, the document after and before.
+pub type Heard = (u64, u32, String, Option<bytes::Bytes>, Option<bytes::Bytes>);
+
 /// A piece of the feed as a subscriber got it.
 #[derive(Clone, Debug)]
 pub struct Piece {
@@ -77,7 +80,7 @@ pub struct Piece {
     /// From where.
     pub since: u64,
     /// What came.
-    pub events: Vec<(u64, u32, String, Option<bytes::Bytes>, Option<bytes::Bytes>)>,
+    pub events: Vec<Heard>,
 }
 
 /// All that clients saw.

@@ -111,7 +111,9 @@ impl Client {
                     since = next;
                 }
                 // Below what is kept: begin anew at what there is now.
-                Some(Reply::No(reason)) if reason.contains("no longer kept") => since = self.seen.max(since),
+                Some(Reply::No(reason)) if reason.contains("no longer kept") => {
+                    since = (since + 1).max(*self.world.floor.lock());
+                }
                 _ if done => return,
                 _ => sleep(Duration::from_millis(40)).await,
             }

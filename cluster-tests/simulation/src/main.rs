@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use simulation::plan::Asked;
 use simulation::run::{self, Report};
 use simulation::soak::{self, Soak};
+use tracing_subscriber::filter::Targets;
 
 /// Simulates clusters and tries to break them.
 #[derive(Parser)]
@@ -47,6 +48,9 @@ enum Command {
         /// Prints each event as it comes.
         #[arg(long)]
         trace: bool,
+        /// Log lines to print beside our own, as `openraft=debug`.
+        #[arg(long)]
+        log: Option<Targets>,
         #[command(flatten)]
         asked: Flags,
     },
@@ -98,13 +102,13 @@ fn main() -> Result<ExitCode> {
             }
             Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Replay { seed, trace, asked } => {
-            let report = run::seed(seed, &asked.asked(), trace)?;
+        Command::Replay { seed, trace, log, asked } => {
+            let report = run::seed(seed, &asked.asked(), trace, log.as_ref())?;
             print(&report);
             Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::One { seed, asked } => {
-            println!("{}", serde_json::to_string(&run::seed(seed, &asked.asked(), false)?)?);
+            println!("{}", serde_json::to_string(&run::seed(seed, &asked.asked(), false, None)?)?);
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -49,18 +49,19 @@ pub struct Report {
     pub last: Vec<String>,
 }
 
-/// Runs `seed`. `aloud` prints each event as it comes.
+/// Runs `seed`. `aloud` prints each event as it comes; `log` adds lines of the libraries to them.
 ///
 /// # Errors
 /// When the simulation itself cannot run: that says nothing about the product.
-pub fn seed(seed: u64, asked: &Asked, aloud: bool) -> Result<Report> {
+pub fn seed(seed: u64, asked: &Asked, aloud: bool, log: Option<&Targets>) -> Result<Report> {
     // Runs share nothing but the thread, and whatever a run leaves in its thread is set anew here.
     trace::begin(aloud);
     aerodb_raft::seed_this_thread(Some(seed));
     let lines = Targets::new()
         .with_target("aerodb_raft", if aloud { LevelFilter::DEBUG } else { LevelFilter::INFO })
         .with_target("aerodb_engine", LevelFilter::INFO)
-        .with_target("turmoil::sim", LevelFilter::INFO);
+        .with_target("turmoil::sim", LevelFilter::INFO)
+        .with_targets(log.cloned().unwrap_or_default());
     let subscriber = tracing_subscriber::registry().with(trace::Lines.with_filter(lines));
     tracing::subscriber::with_default(subscriber, || {
         let plan = Plan::draw(seed, asked);

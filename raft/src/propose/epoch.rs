@@ -115,7 +115,11 @@ impl<'a> Epoch<'a> {
                     Some(task) => self.waiting.push_back(task),
                     None => self.end = Some(End::TermOver),
                 },
-                changed = leadership.changed() => if changed.is_err() { self.end = Some(End::TermOver) },
+                changed = leadership.changed() => if changed.is_err() {
+                    // Replication has ended here: it says nothing any more, also of what was handed over.
+                    self.give_up();
+                    return Ok(End::TermOver);
+                },
                 control = controls.recv() => match control {
                     Some(Control::Drain(drained)) => (self.paused, self.draining) = (true, Some(drained)),
                     Some(Control::Resume) => (self.paused, self.draining) = (false, None),

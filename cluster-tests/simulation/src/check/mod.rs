@@ -201,14 +201,19 @@ impl Checker {
             let purged = node.purged.filter(|purged| purged.index == before).map(|purged| purged.term);
             node.log.get(&before).copied().or(purged).or_else(|| records::term_of(content, before))
         });
+        self.node(id).log.insert(at.index, at.term);
+        self.node(id).unsynced.push(at);
+        self.appears(id, at, before, entry);
+    }
+
+    /// `entry` is in the log of `id`, behind one of term `before`.
+    fn appears(&mut self, id: u64, at: At, before: Option<u64>, entry: proto::LogEntry) {
         let hash = xxh3_64(&entry.encode_to_vec());
         trace::fold(&[1, id, at.index, at.term, hash]);
         let batch = match entry.payload {
             Some(proto::log_entry::Payload::Batch(batch)) => Some(batch),
             _ => None,
         };
-        self.node(id).log.insert(at.index, at.term);
-        self.node(id).unsynced.push(at);
         match self.entries.get(&at) {
             None => {
                 self.coverage.entries += 1;
@@ -453,8 +458,25 @@ impl Checker {
                 if let Some(at) = lost.first() {
                     self.violate(format!("n{id} lost {} entries that were durable, {at:?} first", lost.len()));
                 }
+                self.survived(id, content, &kept, purged.map(At::from));
                 let node = self.node(id);
                 (node.vote, node.purged, node.log) = (vote.or(node.vote), purged.map(At::from), kept);
+            }
+        }
+    }
+
+    /// What a crash has left is durable, also what was written in vain: a write that failed may have reached the disk.
+    fn survived(&mut self, id: u64, content: &Content, kept: &BTreeMap<u64, u64>, purged: Option<At>) {
+        for (_, value) in content.iter(ENTRY) {
+            let Some(entry) = records::entry(value) else { continue };
+            let at = At::from(entry.log_id.unwrap_or_default());
+            let before = at.index.checked_sub(1).and_then(|index| {
+                let purged = purged.filter(|purged| purged.index == index).map(|purged| purged.term);
+                kept.get(&index).copied().or(purged)
+            });
+            self.appears(id, at, before, entry);
+            if let Some(entry) = self.entries.get_mut(&at) {
+                entry.holders.insert(id);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The simulated store is RocksDB as far as anybody can see: random operations on both give the same answers, and after
 //! a crash the simulated one keeps nothing that RocksDB may not keep, and all that it must.
 
+// Tests stop at the first surprise.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,6 +1,9 @@
 //! A bounded slice of the simulation: a range of seeds, seeds that found something, and proof that seeds replay and that
 //! the checkers bite. `simulation run` does the rest.
 
+// Tests stop at the first surprise.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
 use std::process::Command;
 
 use simulation::soak::{self, Soak, Summary};

@@ -19,6 +19,15 @@ use super::channels::Client;
 use super::client::Link;
 use super::errors::{self, RpcError};
 use super::wire::{self, Append, Appended};
+use crate::types::LogId;
+
+/// Requests without entries, one after the other behind the same entry, after which a stream ends.
+///
+/// A stream has nothing to say now and then, when only what is committed has changed, but never for long: what is
+/// committed follows the entries. It has nothing to say for ever when the log was purged under it. openraft then goes on
+/// asking it for entries that are gone, and although a snapshot has brought the node beyond them meanwhile, it takes up
+/// its next order only when the stream ends.
+const IDLE_REQUESTS_MAX: u32 = 4;
 
 /// Opens a stream to the node and answers `input` over it. `stall` is how long a request may stay unanswered.
 pub(crate) async fn open<S>(
@@ -47,6 +56,8 @@ where
         in_flight_bytes: 0,
         heard: Instant::now(),
         stall,
+        idle_behind: None,
+        idle_requests: 0,
     };
     pipeline.send(&first);
     Ok(stream::unfold(Some(pipeline), |pipeline| async move {
@@ -74,6 +85,9 @@ struct Pipeline<S> {
     /// When the last answer came.
     heard: Instant,
     stall: Duration,
+    /// The entry behind which the last requests carried none, and how many did so.
+    idle_behind: Option<LogId>,
+    idle_requests: u32,
 }
 
 /// A request that is not answered yet.
@@ -94,7 +108,12 @@ impl<S: Stream<Item = Append> + Send + Unpin> Pipeline<S> {
     async fn next(&mut self) -> Option<Result<Appended, RpcError>> {
         loop {
             match self.wait().await {
-                Event::Request(Some(request)) => self.send(&request),
+                Event::Request(Some(request)) => {
+                    self.send(&request);
+                    if self.is_idle(&request) {
+                        (self.input, self.requests) = (None, None);
+                    }
+                }
                 Event::Request(None) => (self.input, self.requests) = (None, None),
                 Event::Answer(Ok(Some(answer))) => return Some(self.answered(&answer)),
                 Event::Answer(Ok(None)) if self.input.is_none() && self.in_flight.is_empty() => return None,
@@ -141,6 +160,16 @@ impl<S: Stream<Item = Append> + Send + Unpin> Pipeline<S> {
         self.in_flight.is_empty()
             || (self.in_flight.len() < options.append_in_flight_max
                 && self.in_flight_bytes < options.append_in_flight_bytes_max)
+    }
+
+    /// True when this request is one of too many that carry nothing.
+    fn is_idle(&mut self, request: &Append) -> bool {
+        if !request.entries.is_empty() || request.prev_log_id != self.idle_behind {
+            self.idle_requests = 0;
+        }
+        self.idle_behind = request.prev_log_id;
+        self.idle_requests += u32::from(request.entries.is_empty());
+        self.idle_requests >= IDLE_REQUESTS_MAX
     }
 
     fn send(&mut self, request: &Append) {

@@ -79,6 +79,22 @@ async fn refusals_come_through_and_end_the_stream() {
     }
 }
 
+/// The log was purged under a stream: openraft asks on and on for what is gone, and takes up its next order, which begins
+/// behind a snapshot, only once the stream has ended.
+#[tokio::test]
+async fn a_stream_that_has_nothing_to_say_ends() {
+    let server = Server::start(Raft::default()).await;
+    *server.raft.answer.lock() = Some(Box::new(|request| Ok(request.prev_log_id)));
+    let mut node = client(&server).await;
+    let nothing = || Append { prev_log_id: Some(log_id(7)), ..append(8, 0) };
+    let purged = stream::repeat_with(move || Append { entries: Vec::new(), ..nothing() });
+    let answers = node.stream_append(purged, soft_ttl(1000)).await.unwrap();
+    let answers = tokio::time::timeout(Duration::from_secs(20), answers.collect::<Vec<_>>()).await;
+    let answers = answers.expect("the stream ends");
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Ok(Some(id))) if *id == log_id(7))), "{answers:?}");
+    assert!(answers.len() > 1, "what is committed now and then comes alone: {}", answers.len());
+}
+
 #[tokio::test]
 async fn an_idle_stream_lives_and_a_silent_node_is_noticed() {
     let server = Server::start(Raft::default()).await;

@@ -28,7 +28,7 @@ fn run(from: u64, seeds: u64, arguments: &[&str]) -> Summary {
         resume: None,
         fail_fast: false,
     };
-    soak::run(&soak, &|line| println!("{line}")).unwrap()
+    soak::run(&soak, &|line| eprintln!("{line}")).unwrap()
 }
 
 /// The slice of every change. What it went through is checked as well: a run that breaks nothing proves nothing.
@@ -65,6 +65,20 @@ fn holds(seed: u64) {
 fn a_node_that_catches_up_ends_in_peace() {
     holds(4);
     holds(6);
+}
+
+/// Replication of a leader ended by itself while entries of it were under way: its deciding task waited for their results
+/// in a loop without a pause.
+#[test]
+fn a_leader_that_ended_lets_go() {
+    holds(405);
+}
+
+/// The log was purged under the stream to a follower. A snapshot brought the follower beyond that, and nothing more was
+/// ever sent to it: the stream went on asking for entries that are gone.
+#[test]
+fn a_follower_behind_a_purge_is_fed_again() {
+    holds(242);
 }
 
 /// Disks that acknowledge before anything is durable are found out within a few seeds.

@@ -99,12 +99,8 @@ impl Client {
             };
             match self.ask(node, Ask::Read(wanted, consistency, Duration::from_millis(800))).await {
                 Some(Reply::Seen(seen)) if !seen.changes.is_empty() => {
-                    let events: Vec<_> = seen
-                        .changes
-                        .into_iter()
-                        .map(|change| (change.revision, change.position, change.id, change.before, change.after))
-                        .collect();
-                    let next = events.last().map_or(since, |(revision, ..)| *revision);
+                    let events = seen.changes;
+                    let next = events.last().map_or(since, |event| event.revision);
                     self.world.saw(next);
                     let piece = Piece { collection: collection.to_owned(), since, events };
                     self.world.history.lock().pieces.push(piece);
@@ -345,14 +341,9 @@ impl Client {
 fn attempt(reply: Option<Reply>) -> End {
     match reply {
         Some(Reply::Outcome(outcome)) => End::Answered(outcome),
-        Some(Reply::Failed(error)) => match error {
-            Error::NoLeader
-            | Error::QuorumLost
-            | Error::Overloaded
-            | Error::DeadlineExceeded(_)
-            | Error::TooLarge(_) => End::Nothing,
-            _ => End::Unknown,
-        },
+        Some(Reply::Failed(
+            Error::NoLeader | Error::QuorumLost | Error::Overloaded | Error::DeadlineExceeded(_) | Error::TooLarge(_),
+        )) => End::Nothing,
         _ => End::Unknown,
     }
 }

@@ -83,6 +83,9 @@ pub struct Doc {
     pub created_at: String,
 }
 
+/// The versions of one document, each with the revision that wrote or deleted it.
+type Versions = Vec<(u64, Option<Doc>)>;
+
 /// What a write of a document leaves: its fields, or nothing.
 pub type Written = (String, String, Option<Fields>);
 
@@ -120,7 +123,7 @@ pub struct Model {
     revision: u64,
     /// Names and the revision at which each came to be.
     collections: BTreeMap<String, u64>,
-    versions: BTreeMap<(String, String), Vec<(u64, Option<Doc>)>>,
+    versions: BTreeMap<(String, String), Versions>,
     feeds: BTreeMap<String, Vec<Event>>,
 }
 

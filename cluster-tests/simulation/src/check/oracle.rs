@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use aerodb_engine::view::Change;
 use aerodb_proto as proto;
 use proto::effect::Kind;
 use proto::outcome::Result as Told;
@@ -77,7 +78,7 @@ pub struct Piece {
     /// From where.
     pub since: u64,
     /// What came.
-    pub events: Vec<(u64, u32, String, Option<bytes::Bytes>, Option<bytes::Bytes>)>,
+    pub events: Vec<Change>,
 }
 
 /// All that clients saw.
@@ -313,11 +314,11 @@ impl Judge {
     }
 
     fn piece(&mut self, piece: &Piece) {
-        let Some((last, ..)) = piece.events.last() else { return };
+        let Some(last) = piece.events.last().map(|event| event.revision) else { return };
         let expected: Vec<&Event> =
-            self.model.feed(&piece.collection, piece.since).iter().take_while(|e| e.revision <= *last).collect();
+            self.model.feed(&piece.collection, piece.since).iter().take_while(|e| e.revision <= last).collect();
         let mut found = Vec::new();
-        for (revision, position, id, before, after) in &piece.events {
+        for Change { revision, position, id, before, after, .. } in &piece.events {
             let read = |body: &Option<bytes::Bytes>| body.as_ref().map(|body| model::read(body)).transpose();
             match (read(before), read(after)) {
                 (Ok(before), Ok(after)) => found.push(Event {

@@ -51,7 +51,7 @@ fn check_installed(server: &Server, snapshot: &Snapshot) {
     let installed = server.raft.installed.lock();
     assert_eq!(installed.len(), 1);
     assert_eq!(installed[0].manifest, snapshot.snapshot.manifest);
-    manifest::verify(&installed[0].path(), &snapshot.snapshot.manifest).unwrap();
+    manifest::verify(installed[0].path(), &snapshot.snapshot.manifest).unwrap();
     assert_eq!(fs::read_dir(server.raft.home.path().join("incoming")).unwrap().count(), 0);
 }
 

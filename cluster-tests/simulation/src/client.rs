@@ -99,12 +99,8 @@ impl Client {
             };
             match self.ask(node, Ask::Read(wanted, consistency, Duration::from_millis(800))).await {
                 Some(Reply::Seen(seen)) if !seen.changes.is_empty() => {
-                    let events: Vec<_> = seen
-                        .changes
-                        .into_iter()
-                        .map(|change| (change.revision, change.position, change.id, change.before, change.after))
-                        .collect();
-                    let next = events.last().map_or(since, |(revision, ..)| *revision);
+                    let events = seen.changes;
+                    let next = events.last().map_or(since, |event| event.revision);
                     self.world.saw(next);
                     let piece = Piece { collection: collection.to_owned(), since, events };
                     self.world.history.lock().pieces.push(piece);

@@ -28,29 +28,26 @@ struct Trace {
 }
 
 thread_local! {
-    static TRACE: RefCell<Trace> = const {
-        RefCell::new(Trace {
+    static TRACE: RefCell<Trace> = const { RefCell::new(Trace::new()) };
+}
+
+impl Trace {
+    const fn new() -> Self {
+        Self {
             now: Duration::ZERO,
             hash: Xxh3::new(),
             events: 0,
             last: VecDeque::new(),
             aloud: false,
             alarms: Vec::new(),
-        })
-    };
+        }
+    }
 }
 
 /// Begins anew. `aloud`: print each event as it comes.
 pub fn begin(aloud: bool) {
     TRACE.with_borrow_mut(|trace| {
-        *trace = Trace {
-            now: Duration::ZERO,
-            hash: Xxh3::new(),
-            events: 0,
-            last: VecDeque::new(),
-            aloud,
-            alarms: Vec::new(),
-        };
+        *trace = Trace { aloud, ..Trace::new() };
     });
 }
 
@@ -81,6 +78,14 @@ pub fn note(event: String) {
         trace.events += 1;
         trace.keep(event);
     });
+}
+
+/// Prints an event where each is printed; it is part of nothing else.
+pub fn detail(event: impl FnOnce() -> String) {
+    let aloud = TRACE.with_borrow(|trace| trace.aloud.then_some(trace.now));
+    if let Some(now) = aloud {
+        eprintln!("{:>10.3} ms      {}", now.as_secs_f64() * 1_000.0, event());
+    }
 }
 
 /// The hash of all events so far, and their number.

@@ -8,7 +8,7 @@ pub mod model;
 pub mod oracle;
 mod records;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aerodb_engine::kv::{Write, WriteBatch};
@@ -49,8 +49,8 @@ pub struct Checker {
     leaders: BTreeMap<u64, u64>,
     /// The first entry of each term.
     firsts: BTreeMap<u64, u64>,
-    /// The term of every committed index.
-    committed: BTreeMap<u64, u64>,
+    /// Every committed index.
+    committed: BTreeMap<u64, Committed>,
     /// What the state is after an index is applied, and who said so first.
     applied: BTreeMap<u64, (Facts, u64)>,
     /// What is committed, replayed.
@@ -80,13 +80,21 @@ pub struct Coverage {
     pub reads: u64,
 }
 
+/// What is committed at an index.
+#[derive(Clone, Copy)]
+struct Committed {
+    term: u64,
+    /// The term whose leader committed it, at the latest.
+    by: u64,
+}
+
 struct Entry {
     /// The term of the entry before it; none when it is the first of the log.
     before: Option<u64>,
     hash: u64,
     batch: Option<Bytes>,
-    /// Who ever had it durably.
-    holders: BTreeSet<u64>,
+    /// Who ever had it durably, and under which term first.
+    holders: BTreeMap<u64, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +111,8 @@ struct Node {
     vote: Option<proto::Vote>,
     /// The log as it is written: index to term.
     log: BTreeMap<u64, u64>,
-    unsynced: Vec<At>,
+    /// Entries that are not durable yet, and the term under which each was written.
+    unsynced: Vec<(At, u64)>,
     purged: Option<At>,
     applied: Option<proto::StateMeta>,
     /// The applied index that a power cut would leave.
@@ -180,9 +189,10 @@ impl Checker {
         }
         if durable {
             let synced = std::mem::take(&mut self.node(id).unsynced);
-            for at in synced {
+            trace::detail(|| format!("n{id} has durably {synced:?}"));
+            for (at, under) in synced {
                 if let Some(entry) = self.entries.get_mut(&at) {
-                    entry.holders.insert(id);
+                    entry.holders.entry(id).or_insert(under);
                 }
             }
         }
@@ -202,7 +212,9 @@ impl Checker {
             node.log.get(&before).copied().or(purged).or_else(|| records::term_of(content, before))
         });
         self.node(id).log.insert(at.index, at.term);
-        self.node(id).unsynced.push(at);
+        let node = self.node(id);
+        let under = node.vote.map_or(0, |vote| vote.term);
+        node.unsynced.push((at, under));
         self.appears(id, at, before, entry);
     }
 
@@ -210,6 +222,7 @@ impl Checker {
     fn appears(&mut self, id: u64, at: At, before: Option<u64>, entry: proto::LogEntry) {
         let hash = xxh3_64(&entry.encode_to_vec());
         trace::fold(&[1, id, at.index, at.term, hash]);
+        trace::detail(|| format!("n{id} writes {at:?} behind term {before:?}"));
         let batch = match entry.payload {
             Some(proto::log_entry::Payload::Batch(batch)) => Some(batch),
             _ => None,
@@ -217,7 +230,7 @@ impl Checker {
         match self.entries.get(&at) {
             None => {
                 self.coverage.entries += 1;
-                self.entries.insert(at, Entry { before, hash, batch, holders: BTreeSet::new() });
+                self.entries.insert(at, Entry { before, hash, batch, holders: BTreeMap::new() });
                 if before.is_none_or(|before| before != at.term) {
                     self.first_of_term(at);
                 }
@@ -239,24 +252,17 @@ impl Checker {
         if let Some(other) = self.firsts.insert(at.term, at.index) {
             self.violate(format!("term {} begins at {other} and at {}", at.term, at.index));
         }
-        let Some((&index, &term)) = self.committed.last_key_value() else { return };
-        if index >= at.index {
-            return self.violate(format!("leader completeness: {at:?} begins a term, and {index} is committed"));
+        // A leader that later ones have overtaken may write its first entry late: it need not have what those committed.
+        let before = self.committed.iter().rev().find(|(_, known)| known.by < at.term);
+        if let Some(last) = before.map(|(index, known)| At { index: *index, term: known.term }) {
+            self.check_complete(at, last);
         }
-        self.check_holds(at, At { index, term });
     }
 
-    /// The history that ends with `end` holds `wanted`.
+    /// The history that ends with `end`, which is committed, has `wanted`, which is committed too.
     fn check_holds(&mut self, end: At, wanted: At) {
-        let mut at = end;
-        while at.index > wanted.index {
-            let Some(before) = self.entries.get(&at).and_then(|entry| entry.before) else { return };
-            at = At { index: at.index - 1, term: before };
-        }
-        if at.index == wanted.index && at.term != wanted.term {
-            self.violate(format!(
-                "leader completeness: the history of {end:?} has {at:?}, and {wanted:?} is committed"
-            ));
+        if self.lies_behind(end, wanted) == Some(false) {
+            self.violate(format!("{end:?} is committed without {wanted:?}, which is committed before it"));
         }
     }
 
@@ -265,11 +271,15 @@ impl Checker {
         let purge = purged.is_some_and(|upto| to <= upto + 1);
         for (index, term) in gone {
             self.node(id).log.remove(&index);
-            if !purge && self.committed.get(&index) == Some(&term) {
+            // Only a leader that later ones have overtaken may still have it removed.
+            let under = self.node(id).vote.map_or(0, |vote| vote.term);
+            let kept = self.committed.get(&index).is_some_and(|known| known.term == term && known.by <= under);
+            if !purge && kept {
                 self.violate(format!("n{id} truncated entry {index} of term {term}, which is committed"));
             }
         }
         trace::fold(&[2, id, from, to, u64::from(purge)]);
+        trace::detail(|| format!("n{id} removes {from}..{to}, purging: {purge}"));
         if purge {
             self.coverage.purges += 1;
         } else {
@@ -299,6 +309,7 @@ impl Checker {
 
     fn vote(&mut self, id: u64, vote: proto::Vote) {
         trace::fold(&[3, id, vote.term, vote.node_id, u64::from(vote.committed)]);
+        trace::detail(|| format!("n{id} votes {vote:?}"));
         let former = self.node(id).vote.replace(vote);
         if let Some(former) = former {
             // Whoever voted for a loser follows the winner of the same term; its own vote it gives only once.
@@ -331,49 +342,82 @@ impl Checker {
         self.claim(id, purged, "purged it");
     }
 
-    /// `node` behaves as if `at` were committed: then a majority must have it durably, and no other entry was or will
-    /// ever be committed in its place.
+    /// `node` behaves as if `at` were committed: then a majority must have had it durably, and no other entry was or
+    /// will ever be committed in its place.
     fn claim(&mut self, id: u64, at: At, how: &str) {
-        if let Some(term) = self.committed.get(&at.index) {
-            if *term != at.term {
-                let term = *term;
+        if let Some(known) = self.committed.get(&at.index) {
+            if known.term != at.term {
+                let term = known.term;
                 self.violate(format!("n{id} {how}: {at:?}, and {} of term {term} is committed", at.index));
             }
             return;
         }
-        let holders = self.entries.get(&at).map_or(0, |entry| entry.holders.len());
-        if holders <= self.voters / 2 && at.index > 0 {
-            let problem = format!("n{id} {how}: {at:?}, which {holders} of {} nodes have durably", self.voters);
+        let Some(by) = self.committed_by(at) else {
+            let holders = self.entries.get(&at).map(|entry| &entry.holders);
+            let problem = format!(
+                "n{id} {how}: {at:?}, and in no term a majority of {} had it durably; who had it, and in which term: \
+                 {holders:?}",
+                self.voters
+            );
             return self.violate(problem);
-        }
-        let known = self.committed.last_key_value().map(|(index, term)| At { index: *index, term: *term });
+        };
+        let last = self.committed.last_key_value().map(|(index, known)| At { index: *index, term: known.term });
         let mut fresh = vec![at];
-        let mut last = at;
-        while last.index > known.map_or(0, |known| known.index + 1) {
-            let Some(before) = self.entries.get(&last).and_then(|entry| entry.before) else {
-                return self.violate(format!("n{id} {how}: {at:?}, and what comes before {last:?} is not known"));
+        let mut first = at;
+        while first.index > last.map_or(0, |last| last.index + 1) {
+            let Some(before) = self.entries.get(&first).and_then(|entry| entry.before) else {
+                return self.violate(format!("n{id} {how}: {at:?}, and what comes before {first:?} is not known"));
             };
-            last = At { index: last.index - 1, term: before };
-            fresh.push(last);
+            first = At { index: first.index - 1, term: before };
+            fresh.push(first);
         }
-        if let Some(known) = known {
-            self.check_holds(at, known);
+        if let Some(last) = last {
+            self.check_holds(at, last);
         }
+        trace::detail(|| format!("n{id} {how}: {at:?}, committed in term {by}"));
         for at in fresh.into_iter().rev() {
-            self.committed.insert(at.index, at.term);
+            self.committed.insert(at.index, Committed { term: at.term, by });
             let batch = self.entries.get(&at).and_then(|entry| entry.batch.clone());
             if let Err(problem) = self.canon.commit(at, batch) {
                 self.violate(problem);
             }
         }
         // Leaders of later terms must have had it from their first entry on.
-        let later: Vec<At> = self.firsts.range(at.term + 1..).map(|(&term, &index)| At { index, term }).collect();
+        let later: Vec<At> = self.firsts.range(by + 1..).map(|(&term, &index)| At { index, term }).collect();
         for first in later {
-            if first.index <= at.index {
-                self.violate(format!("leader completeness: {first:?} began a term, and {at:?} is committed"));
-            } else {
-                self.check_holds(first, at);
-            }
+            self.check_complete(first, at);
+        }
+    }
+
+    /// The term whose leader could commit `at`: the lowest in which a majority had durably, under that term, an entry of
+    /// that term behind which `at` lies. An entry of an earlier term is committed by one of the leader's own behind it.
+    fn committed_by(&self, at: At) -> Option<u64> {
+        // The first members write the first entry, each by itself.
+        if at.index == 0 {
+            return Some(0);
+        }
+        let own = |(end, entry): (&At, &Entry)| {
+            let holders = entry.holders.values().filter(|term| **term == end.term).count();
+            (holders > self.voters / 2 && self.lies_behind(*end, at) == Some(true)).then_some(end.term)
+        };
+        self.entries.range(At { index: at.index, term: 0 }..).filter_map(own).min()
+    }
+
+    /// Whether the history that ends with `end` has `wanted`; none where it is not known that far back.
+    fn lies_behind(&self, end: At, wanted: At) -> Option<bool> {
+        let mut at = end;
+        while at.index > wanted.index {
+            at = At { index: at.index - 1, term: self.entries.get(&at)?.before? };
+        }
+        Some(at == wanted)
+    }
+
+    /// Leader completeness: the leader whose first entry is `first` has `committed`, which a leader before it committed.
+    fn check_complete(&mut self, first: At, committed: At) {
+        if first.index <= committed.index || self.lies_behind(first, committed) == Some(false) {
+            let problem =
+                format!("leader completeness: {first:?} begins a term without {committed:?}, which is committed");
+            self.violate(problem);
         }
     }
 
@@ -454,6 +498,7 @@ impl Checker {
                     self.violate(format!("n{id} forgot its vote {former:?} and has {vote:?}"));
                 }
                 let kept: BTreeMap<u64, u64> = records::terms(content).collect();
+                trace::detail(|| format!("n{id} opens a log with {vote:?}, {:?}, {purged:?}", kept.last_key_value()));
                 let lost: Vec<At> = self.lost(id, &kept, purged.map(At::from));
                 if let Some(at) = lost.first() {
                     self.violate(format!("n{id} lost {} entries that were durable, {at:?} first", lost.len()));
@@ -467,6 +512,7 @@ impl Checker {
 
     /// What a crash has left is durable, also what was written in vain: a write that failed may have reached the disk.
     fn survived(&mut self, id: u64, content: &Content, kept: &BTreeMap<u64, u64>, purged: Option<At>) {
+        let under = records::vote_of(content).map_or(0, |vote| vote.term);
         for (_, value) in content.iter(ENTRY) {
             let Some(entry) = records::entry(value) else { continue };
             let at = At::from(entry.log_id.unwrap_or_default());
@@ -476,7 +522,7 @@ impl Checker {
             });
             self.appears(id, at, before, entry);
             if let Some(entry) = self.entries.get_mut(&at) {
-                entry.holders.insert(id);
+                entry.holders.entry(id).or_insert(under);
             }
         }
     }
@@ -486,7 +532,7 @@ impl Checker {
         let Some(node) = self.nodes.get(&id) else { return Vec::new() };
         let missing = |(&index, &term): (&u64, &u64)| {
             let at = At { index, term };
-            let held = self.entries.get(&at).is_some_and(|entry| entry.holders.contains(&id));
+            let held = self.entries.get(&at).is_some_and(|entry| entry.holders.contains_key(&id));
             let gone = kept.get(&index) != Some(&term) && purged.is_none_or(|purged| purged.index < index);
             (held && gone).then_some(at)
         };

@@ -83,6 +83,9 @@ pub struct Doc {
     pub created_at: String,
 }
 
+/// The versions of one document, each with the revision that wrote or deleted it.
+type Versions = Vec<(u64, Option<Doc>)>;
+
 /// What a write of a document leaves: its fields, or nothing.
 pub type Written = (String, String, Option<Fields>);
 
@@ -113,9 +116,6 @@ pub struct Event {
     /// Its version after.
     pub after: Option<Doc>,
 }
-
-/// What a document was, each from a revision on.
-type Versions = Vec<(u64, Option<Doc>)>;
 
 /// All versions of all documents.
 #[derive(Default)]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use aerodb_engine::view::Change;
 use aerodb_proto as proto;
 use proto::effect::Kind;
 use proto::outcome::Result as Told;
@@ -69,9 +70,6 @@ pub struct Read {
     pub bodies: Vec<bytes::Bytes>,
 }
 
-/// An event as a client heard of it: revision, position, id, the document after and before.
-pub type Heard = (u64, u32, String, Option<bytes::Bytes>, Option<bytes::Bytes>);
-
 /// A piece of the feed as a subscriber got it.
 #[derive(Clone, Debug)]
 pub struct Piece {
@@ -80,7 +78,7 @@ pub struct Piece {
     /// From where.
     pub since: u64,
     /// What came.
-    pub events: Vec<Heard>,
+    pub events: Vec<Change>,
 }
 
 /// All that clients saw.
@@ -316,11 +314,11 @@ impl Judge {
     }
 
     fn piece(&mut self, piece: &Piece) {
-        let Some((last, ..)) = piece.events.last() else { return };
+        let Some(last) = piece.events.last().map(|event| event.revision) else { return };
         let expected: Vec<&Event> =
-            self.model.feed(&piece.collection, piece.since).iter().take_while(|e| e.revision <= *last).collect();
+            self.model.feed(&piece.collection, piece.since).iter().take_while(|e| e.revision <= last).collect();
         let mut found = Vec::new();
-        for (revision, position, id, before, after) in &piece.events {
+        for Change { revision, position, id, before, after, .. } in &piece.events {
             let read = |body: &Option<bytes::Bytes>| body.as_ref().map(|body| model::read(body)).transpose();
             match (read(before), read(after)) {
                 (Ok(before), Ok(after)) => found.push(Event {

@@ -16,6 +16,7 @@ use openraft::errors::{ReplicationClosed, StreamingError};
 use openraft::network::NetSnapshot;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::snapshot::{Snapshot, SnapshotDir, manifest};
 use crate::types::{TypeConfig, Vote};
@@ -119,7 +120,12 @@ async fn a_sender_with_damaged_files_says_that_its_storage_is_damaged() {
     let failed = send(&mut client(&server).await, &sent).await;
     assert!(matches!(failed, Err(StreamingError::StorageError(_))), "{failed:?}");
     fs::remove_file(sent.snapshot.path().join("000002.sst")).unwrap();
-    fs::remove_dir_all(server.raft.home.path().join("incoming")).unwrap();
+    // A piece that was under way may still be written meanwhile.
+    let (incoming, deadline) = (server.raft.home.path().join("incoming"), Instant::now() + Duration::from_secs(10));
+    while let Err(error) = fs::remove_dir_all(&incoming) {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let gone = send(&mut client(&server).await, &sent).await;
     assert!(matches!(gone, Err(StreamingError::Network(_))), "{gone:?}");
     assert!(server.raft.installed.lock().is_empty());

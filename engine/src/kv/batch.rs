@@ -56,7 +56,7 @@ impl WriteBatch {
         self.writes.push(Write::Delete { cf, key: key.into() });
     }
 
-    /// Adds the deletion of all keys in `from..to`.
+    /// Adds the deletion of all keys in `from..to`; `from` is not behind `to`, or the whole batch is refused.
     pub fn delete_range(&mut self, cf: Cf, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
         self.writes.push(Write::DeleteRange { cf, from: from.into(), to: to.into() });
     }

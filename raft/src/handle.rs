@@ -228,11 +228,11 @@ impl Handle {
         if planted!("age-of-zero") {
             return Some(Duration::ZERO);
         }
-        if node.leads() {
+        if let Some(age) = node.quorum_age() {
             // What is committed is noted now and then, so it may be so much older.
             let behind = node.lag_clock.lock().behind(now, applied);
             let unnoted = if behind.is_zero() { Duration::ZERO } else { crate::lag::STEP };
-            return Some(node.quorum_age()? + behind + unnoted);
+            return Some(age + behind + unnoted);
         }
         Some(now.saturating_sub(node.words.lock().complete_at(applied)?))
     }

@@ -363,8 +363,13 @@ impl Node {
         Some(openraft_rt::Instant::elapsed(&*acked))
     }
 
-    /// On the leader: the time since it heard from as many voters as, with itself, make a majority.
+    /// On the leader: the time since it heard from as many voters as, with itself, make a majority. `None` before the first
+    /// entry of its own term is applied: until then it may lack what its predecessor had acknowledged, whoever answers it.
     pub(crate) fn quorum_age(&self) -> Option<Duration> {
+        let (leadership, applied) = (*self.leadership.borrow(), *self.applied.borrow());
+        if leadership.leader != Some(self.options.node_id) || applied.term != leadership.term {
+            return None;
+        }
         let voters = self.peers.voters();
         let others = voters.iter().filter(|&&id| id != self.options.node_id);
         let mut ages: Vec<Duration> = others.filter_map(|&id| self.heartbeat_age(id)).collect();
@@ -443,7 +448,7 @@ impl Node {
             recovering: *self.relearning.borrow(),
             feature_level: aerodb_proto::FEATURE_LEVEL,
             incarnation: 0,
-            quorum_age_ms: if self.leads() { self.quorum_age().map(age_ms) } else { None },
+            quorum_age_ms: self.quorum_age().map(age_ms),
         }
     }
 }

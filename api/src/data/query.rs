@@ -165,15 +165,8 @@ impl Parts {
             as_of: freshness.as_of,
             caller: caller.to_owned(),
         };
-        // The cursor names the revision of all its pages; one that is named beside it would be ignored.
-        if query.cursor.is_some() && freshness.as_of.is_some() {
-            let query = ListQuery { as_of: None, ..query };
-            return Ok(Wanted {
-                query,
-                freshness: Freshness { as_of: None, ..freshness },
-                limited: self.limit.is_some(),
-            });
-        }
+        // The cursor names the revision of all its pages; one that is named beside it must be the same, and nobody waits for it.
+        let freshness = Freshness { as_of: freshness.as_of.filter(|_| query.cursor.is_none()), ..freshness };
         Ok(Wanted { query, freshness, limited: self.limit.is_some() })
     }
 }

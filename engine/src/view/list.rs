@@ -80,6 +80,12 @@ impl View {
             Some(cursor) => Some(self.open_cursor(cursor, &fingerprint)?),
             None => None,
         };
+        if let (Some(start), Some(as_of)) = (&start, query.as_of)
+            && start.revision != as_of
+        {
+            let problem = format!("the cursor goes on at revision {}, and as_of asks for {as_of}", start.revision);
+            return Err(ReadError::InvalidCursor(problem));
+        }
         let revision = start.as_ref().map(|start| start.revision).or(query.as_of).unwrap_or(self.revision());
         self.check_readable(collection, revision)?;
         let revision = if planted!("cursor-at-the-latest") { self.revision() } else { revision };

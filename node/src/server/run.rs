@@ -157,7 +157,8 @@ async fn announce(config: ServerConfig, handle: Handle, generated: Option<String
 fn dev_banner(url: &str, config: &ServerConfig, key: Option<&str>) -> String {
     let (key_line, token) = match key {
         Some(key) => (format!("\n  service key   {key}   (shown this once; keep it)"), key),
-        None => (String::new(), "$AERODB_TOKEN"),
+        // Whoever starts a node again has the key already; here it is known under the name that the node takes it from.
+        None => (String::new(), "$AERODB_SERVICE_KEY"),
     };
     format!(
         "\nAeroDB is ready.\n\n  API           {url}\n  data          {}{key_line}\n\nTry:\n  \

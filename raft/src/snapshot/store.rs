@@ -86,6 +86,11 @@ impl SnapshotStore {
             remove(dir)?;
             return Ok(same);
         }
+        // A snapshot may be installed while one is being built: the older of the two is of no use to anybody.
+        if let Some(newer) = self.current().filter(|current| index(&current.manifest) > index(&manifest)) {
+            remove(dir)?;
+            return Ok(newer);
+        }
         remove(&path)?;
         fs::rename(dir, &path)?;
         manifest::sync_dir(&self.root)?;

@@ -42,12 +42,16 @@ async fn rule_3_after_a_transfer_the_term_is_over() {
     let before = group.leader().await;
     let leader = before.leader.unwrap();
     group.node(leader).write(create()).await;
+    // A busy machine must not end the term before its time.
+    let elections = |on| (1..=3).for_each(|id| group.node(id).node.raft.runtime_config().elect(on));
+    elections(false);
     group.node(leader).node.proposer.bar().await;
     for id in 1..=3 {
         let refused = group.node(id).try_write(insert("a"), Duration::from_millis(400)).await;
         let untaken = matches!(refused, Err(Error::DeadlineExceeded(_) | Error::NoLeader));
         assert!(untaken, "nothing was taken: {refused:?}");
     }
+    elections(true);
     group.isolate(leader);
     let next = group.leader_after(before.term).await;
     group.net.heal();

@@ -37,6 +37,7 @@ fn a_cursor_serves_its_query_only() {
         check("c", with(&|query| query.order = Order::parse("n").unwrap()), "invalid cursor");
         check("c", with(&|query| query.select = Some(Select::parse("n").unwrap())), "invalid cursor");
         check("c", with(&|query| query.caller = "you".into()), "invalid cursor");
+        check("c", with(&|query| query.as_of = Some(1)), "invalid cursor");
         check("d", with(&|_| {}), "invalid cursor");
         for made_up in
             ["", "a", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA", "ü", &cursor[..cursor.len() - 1], &format!("{cursor}A")]

@@ -4,7 +4,7 @@
 // Tests stop at the first surprise.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aerodb_engine::kv::rocks::RocksEnv;
@@ -236,13 +236,31 @@ fn damage_is_found_where_it_is_read() {
     assert!(!ended, "a scan over damage never looks like one that ended");
 }
 
+/// Copies a folder that RocksDB is still working in, as of one moment: again until nothing has changed meanwhile.
 fn copy_dir(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        match std::fs::copy(&path, to.join(path.file_name().unwrap())) {
-            // What nobody needs any more RocksDB removes behind our back.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            copied => drop(copied.unwrap()),
+    for _ in 0..100 {
+        let before = listing(from);
+        for (path, _) in listing(to) {
+            std::fs::remove_file(path).unwrap();
+        }
+        let copied = before.iter().all(|(path, _)| {
+            let name = path.file_name().unwrap_or_default();
+            std::fs::copy(path, to.join(name)).is_ok()
+        });
+        if copied && listing(from) == before {
+            return;
         }
     }
+    panic!("the folder never stood still");
+}
+
+/// The files of a folder and their sizes, but for RocksDB's own diary.
+fn listing(dir: &Path) -> Vec<(PathBuf, u64)> {
+    let files = std::fs::read_dir(dir).unwrap().filter_map(Result::ok);
+    let mut found: Vec<_> = files
+        .filter(|file| file.file_name() != "LOG")
+        .filter_map(|file| Some((file.path(), file.metadata().ok()?.len())))
+        .collect();
+    found.sort();
+    found
 }

@@ -115,6 +115,23 @@ prepare_machine() {
     note "Rust $version, a C++20 compiler, libclang and curl are here"
 }
 
+# What the fault harness breaks machines with: namespaces, packet filters, disks that lose power, turned clocks. It can only
+# be used as root. Fails, and says why, where it cannot be had: then what needs it is left out.
+prepare_harness() {
+    ((EUID == 0)) || { note "not root: no network namespaces, no disks of our own"; return 1; }
+    local packages=()
+    command -v ip >/dev/null && command -v tc >/dev/null || packages+=(iproute2)
+    command -v nft >/dev/null || packages+=(nftables)
+    command -v mkfs.btrfs >/dev/null || packages+=(btrfs-progs)
+    command -v mkfs.ext4 >/dev/null || packages+=(e2fsprogs)
+    command -v fusermount3 >/dev/null || packages+=(fuse3)
+    compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null || packages+=(libfaketime)
+    ((${#packages[@]} > 0)) || return 0
+    command -v apt-get >/dev/null || { note "not here: ${packages[*]}"; return 1; }
+    # In a shell of its own: an installation that fails ends that, and not the caller.
+    (install_packages "${packages[@]}") || { note "could not install ${packages[*]}"; return 1; }
+}
+
 # --- building ------------------------------------------------------------------------------------------------------
 
 # Says how long a build will take, as far as it can be known.

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::JoinError;
 
 use crate::response::ReadAt;
 
@@ -169,6 +170,16 @@ impl Problem {
     pub fn internal(cause: impl ToString) -> Self {
         let detail = "something went wrong inside the node; its log knows more under this request id";
         Self::new(Code::Internal, detail).with_cause(cause)
+    }
+
+    /// Work on another thread that came to no end. It panicked; or it never began, because the node's end came first.
+    pub(crate) fn joined(error: JoinError) -> Self {
+        match error.is_cancelled() {
+            true => {
+                Self::new(Code::ShuttingDown, "the node stopped before this request had begun to read; ask another")
+            }
+            false => Self::internal(error),
+        }
     }
 
     /// A query parameter with a value that it cannot have.

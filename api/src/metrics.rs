@@ -104,7 +104,7 @@ pub(crate) async fn metrics(State(front): State<Front>) -> Result<Response, Prob
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text).map(|()| text)
     });
-    let text = text.await.map_err(Problem::internal)?.map_err(Problem::internal)?;
+    let text = text.await.map_err(Problem::joined)?.map_err(Problem::internal)?;
     Ok(typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 

@@ -139,7 +139,7 @@ impl ApiState {
             let _permit = permit;
             work(&|| abandoned.is_cancelled() || Instant::now() >= deadline)
         });
-        Ok(done.await.map_err(Problem::internal)??)
+        Ok(done.await.map_err(Problem::joined)??)
     }
 
     /// A view that is as fresh as asked, in which the caller's key is valid: rights and data come from one snapshot.

@@ -7,10 +7,13 @@
 // A test tool stands outside of what is decided alike on every node: it may read clocks.
 #![allow(clippy::disallowed_methods)]
 
+pub mod cells;
 pub mod checker;
 pub mod client;
 pub mod history;
+pub mod matrix;
 pub mod nemesis;
+pub mod planted;
 pub mod report;
 pub mod runner;
 pub mod workload;

@@ -1,14 +1,15 @@
 //! The command line of the fault harness: `cargo run --release -p jepsen -- --help`.
 
-use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jepsen::report::{table_head, table_row};
-use jepsen::runner::{Config, Results, judge_again, run};
+use jepsen::cells::{self, Cell};
+use jepsen::matrix::{self, Matrix};
+use jepsen::planted::{self, BUGS, Bug, Build};
+use jepsen::runner::{Config, Results, judge_again, run_alone};
 use jepsen::{nemesis, workload};
 
 /// Tries to prove a cluster of real AeroDB processes wrong.
@@ -41,6 +42,28 @@ enum Command {
     List,
     /// Does many runs one after the other and appends a row each to a table.
     Matrix(MatrixArgs),
+    /// Builds, lists and hunts the bugs that stand in our own code on purpose; exit code 0 only if each is caught in time.
+    Planted(PlantedArgs),
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["build", "list", "run"]))]
+struct PlantedArgs {
+    /// Builds the product and the simulation with the bugs, in a target directory of their own.
+    #[arg(long)]
+    build: bool,
+    /// Lists them.
+    #[arg(long)]
+    list: bool,
+    /// Hunts these, or `all`.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    run: Vec<String>,
+    /// Hunts in the same builds with the bugs off: nothing may be caught.
+    #[arg(long, requires = "run")]
+    off: bool,
+    /// Where runs are kept.
+    #[arg(long, default_value = "runs/planted")]
+    runs: PathBuf,
 }
 
 #[derive(Args)]
@@ -57,7 +80,10 @@ struct RunArgs {
 
 #[derive(Args)]
 struct MatrixArgs {
-    /// Cells such as `register:kill-leader` or `feed:power-all:600`, the last part being seconds.
+    /// A set of cells with a purpose: see `list`.
+    #[arg(long)]
+    set: Option<String>,
+    /// Cells such as `register:kill-leader` or `feed:power-all:600:5`: seconds and nodes, if they differ.
     #[arg(long, value_delimiter = ',')]
     cells: Vec<String>,
     /// With `--nemeses`: every workload with every nemesis.
@@ -66,6 +92,15 @@ struct MatrixArgs {
     /// See `--workloads`.
     #[arg(long, value_delimiter = ',')]
     nemeses: Vec<String>,
+    /// Runs at once.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Leaves out cells whose results lie in the folder of runs already.
+    #[arg(long)]
+    resume: bool,
+    /// Leaves out, with a line each, cells whose faults this machine cannot do.
+    #[arg(long)]
+    skip_lacking: bool,
     /// The table; `results.md` beside the runs if not named.
     #[arg(long)]
     results: Option<PathBuf>,
@@ -99,6 +134,9 @@ struct Common {
     /// Where runs are kept.
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
+    /// A planted bug to switch on; `--binary` names a build that has it.
+    #[arg(long, requires = "binary")]
+    planted: Option<String>,
 }
 
 impl Common {
@@ -119,6 +157,7 @@ impl Common {
             args: self.args.clone(),
             binary,
             runs: self.runs.clone(),
+            planted: self.planted.clone(),
             version: String::new(),
         })
     }
@@ -141,7 +180,7 @@ fn execute(cli: &Cli) -> Result<bool> {
     match &cli.command {
         Command::Run(args) => {
             let config = args.common.config(&args.workload, &args.nemesis)?;
-            let results = one(config)?;
+            let results = run_alone(config)?;
             show(&results, cli.output)?;
             Ok(results.is_valid())
         }
@@ -154,13 +193,9 @@ fn execute(cli: &Cli) -> Result<bool> {
             list(cli.output)?;
             Ok(true)
         }
-        Command::Matrix(args) => matrix(args, cli.output),
+        Command::Matrix(args) => run_matrix(args, cli.output),
+        Command::Planted(args) => hunt_planted(args, cli.output),
     }
-}
-
-/// A runtime of its own for each run: nothing of one is left for the next.
-fn one(config: Config) -> Result<Results> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config))
 }
 
 fn show(results: &Results, output: Output) -> Result<()> {
@@ -198,10 +233,14 @@ fn list(output: Output) -> Result<()> {
         let named = |pairs: &[(&str, &str)]| -> serde_json::Map<String, serde_json::Value> {
             pairs.iter().map(|(name, about)| ((*name).to_owned(), (*about).into())).collect()
         };
-        let lists = serde_json::json!({ "workloads": named(&workloads), "nemeses": named(nemesis::names()) });
+        let sets: serde_json::Map<_, _> =
+            cells::SETS.iter().map(|set| (set.name.to_owned(), set.cells.into())).collect();
+        let lists =
+            serde_json::json!({ "workloads": named(&workloads), "nemeses": named(nemesis::names()), "sets": sets });
         return Ok(writeln!(out, "{lists}")?);
     }
-    for (title, pairs) in [("workloads", &workloads[..]), ("nemeses", nemesis::names())] {
+    let sets: Vec<(&str, &str)> = cells::SETS.iter().map(|set| (set.name, set.about)).collect();
+    for (title, pairs) in [("workloads", &workloads[..]), ("nemeses", nemesis::names()), ("sets of cells", &sets[..])] {
         writeln!(out, "{title}")?;
         for (name, about) in pairs {
             writeln!(out, "  {name:<20} {about}")?;
@@ -210,55 +249,83 @@ fn list(output: Output) -> Result<()> {
     Ok(())
 }
 
-fn matrix(args: &MatrixArgs, output: Output) -> Result<bool> {
-    let mut cells = args.cells.clone();
-    for workload in &args.workloads {
-        cells.extend(args.nemeses.iter().map(|nemesis| format!("{workload}:{nemesis}")));
+fn hunt_planted(args: &PlantedArgs, output: Output) -> Result<bool> {
+    let build = Build::beside_this_program()?;
+    let mut out = std::io::stdout().lock();
+    if args.build {
+        build.make()?;
     }
-    if cells.is_empty() {
-        bail!("no cells: name them with --cells, or with --workloads and --nemeses");
-    }
-    let table = args.results.clone().unwrap_or_else(|| args.common.runs.join("results.md"));
-    let mut all_valid = true;
-    for cell in &cells {
-        let parts: Vec<&str> = cell.split(':').collect();
-        let (workload, nemesis, time_s) = match parts[..] {
-            [workload, nemesis] => (workload, nemesis, args.common.time_s),
-            [workload, nemesis, time] => (workload, nemesis, time.parse().with_context(|| cell.clone())?),
-            _ => bail!("{cell:?} is no cell: it is WORKLOAD:NEMESIS[:SECONDS]"),
-        };
-        let config = Config { time_s, ..args.common.config(workload, nemesis)? };
-        let row = match one(config) {
-            Ok(results) => {
-                all_valid &= results.is_valid();
-                if output == Output::Json {
-                    show(&results, output)?;
-                }
-                table_row(&results)
-            }
-            Err(error) => {
-                all_valid = false;
-                let (nodes, seed) = (args.common.nodes, args.common.seed);
-                let why = format!("{error:#}").replace(['\n', '|'], " ");
-                format!("| {workload} | {nemesis} | {nodes} | {seed} | {time_s} | | | | | | | no run | {why} |\n")
-            }
-        };
-        append(&table, &row)?;
-        if output == Output::Human {
-            write!(std::io::stdout().lock(), "{row}")?;
+    if args.list && output == Output::Json {
+        writeln!(out, "{}", serde_json::to_string(BUGS)?)?;
+    } else if args.list {
+        for Bug { name, models, caught_by, within_s } in BUGS {
+            writeln!(out, "{name:<26} {models}\n{:<26} caught by {caught_by} within {within_s} s", "")?;
         }
     }
-    Ok(all_valid)
+    let all = args.run.iter().any(|name| name == "all");
+    let bugs: Vec<&Bug> = match all {
+        true => BUGS.iter().collect(),
+        false => args.run.iter().map(|name| planted::named(name)).collect::<Result<_>>()?,
+    };
+    let mut all_right = true;
+    for bug in bugs {
+        let hunt = planted::hunt(bug, !args.off, &build, &args.runs)?;
+        all_right &= hunt.is_right();
+        if output == Output::Json {
+            writeln!(out, "{}", serde_json::to_string(&hunt)?)?;
+            continue;
+        }
+        let word = match (hunt.is_right(), hunt.caught) {
+            (true, true) => "caught",
+            (true, false) => "silent",
+            (false, true) if hunt.planted => "caught too late",
+            (false, true) => "FALSE ALARM",
+            (false, false) => "NOT CAUGHT",
+        };
+        writeln!(out, "{:<26} {word} after {:.1} s by {}: {}", bug.name, hunt.seconds, bug.caught_by, hunt.by)?;
+    }
+    Ok(all_right)
 }
 
-fn append(table: &Path, row: &str) -> Result<()> {
-    if let Some(folder) = table.parent() {
-        std::fs::create_dir_all(folder)?;
+fn run_matrix(args: &MatrixArgs, output: Output) -> Result<bool> {
+    let mut found = match &args.set {
+        Some(set) => cells::of(set)?,
+        None => Vec::new(),
+    };
+    for cell in &args.cells {
+        found.push(Cell::parse(cell)?);
     }
-    let new = !table.exists();
-    let mut file = OpenOptions::new().create(true).append(true).open(table)?;
-    if new {
-        file.write_all(table_head().as_bytes())?;
+    for workload in &args.workloads {
+        for nemesis in &args.nemeses {
+            found.push(Cell::parse(&format!("{workload}:{nemesis}"))?);
+        }
     }
-    Ok(file.write_all(row.as_bytes())?)
+    if found.is_empty() {
+        bail!("no cells: name them with --cells, with --set, or with --workloads and --nemeses");
+    }
+    if args.skip_lacking {
+        found.retain(|Cell { workload, nemesis, .. }| match nemesis::lacks(nemesis) {
+            Ok(Some(advice)) => {
+                drop(writeln!(std::io::stderr(), "left out: {workload}:{nemesis}; {}", advice.replace('\n', "; ")));
+                false
+            }
+            _ => true,
+        });
+    }
+    let configs = found.into_iter().map(|cell| {
+        let config = args.common.config(&cell.workload, &cell.nemesis)?;
+        let (time_s, nodes) = (cell.time_s.unwrap_or(config.time_s), cell.nodes.unwrap_or(config.nodes));
+        Ok(Config { time_s, nodes, ..config })
+    });
+    let matrix = Matrix {
+        configs: configs.collect::<Result<_>>()?,
+        jobs: args.jobs,
+        resume: args.resume,
+        table: args.results.clone().unwrap_or_else(|| args.common.runs.join("results.md")),
+    };
+    matrix::run(matrix, &|row| {
+        if output == Output::Human {
+            drop(write!(std::io::stdout().lock(), "{row}"));
+        }
+    })
 }

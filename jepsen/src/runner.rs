@@ -34,7 +34,7 @@ const CALM_SECONDS: (u64, u64) = (4, 15);
 const SETUP_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a run is told. It is kept in the run's folder, and says everything that is needed to run it again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// What clients do.
     pub workload: String,
@@ -57,21 +57,41 @@ pub struct Config {
     pub binary: PathBuf,
     /// Where runs are kept.
     pub runs: PathBuf,
+    /// The planted bug that is on in the nodes; see `planted`.
+    #[serde(default)]
+    pub planted: Option<String>,
     /// What the program under test says about itself.
     #[serde(default)]
     pub version: String,
 }
 
 impl Config {
+    /// The folder of this run.
+    pub fn folder(&self) -> PathBuf {
+        self.runs.join(format!("{}-{}-{}", self.workload, self.nemesis, self.seed))
+    }
+
     /// The command that does it again.
     pub fn command(&self) -> String {
         let Self { workload, nemesis, time_s, nodes, seed, rate, workers, .. } = self;
-        let args: String = self.args.iter().map(|arg| format!(" --server-arg={arg}")).collect();
+        let mut args: String = self.args.iter().map(|arg| format!(" --server-arg={arg}")).collect();
+        if let Some(bug) = &self.planted {
+            args += &format!(" --planted {bug} --binary {}", self.binary.display());
+        }
         format!(
             "cargo run --release -p jepsen -- run --workload {workload} --nemesis {nemesis} --time {time_s} \
              --nodes {nodes} --seed {seed} --rate {rate} --workers {workers}{args}"
         )
     }
+}
+
+/// Does a run and judges it, with a runtime of its own: nothing of one run is left for the next, and none waits while
+/// another one is judged.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_alone(config: Config) -> Result<Results> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config))
 }
 
 /// Does a run and judges it.
@@ -90,6 +110,7 @@ pub async fn run(mut config: Config) -> Result<Results> {
         binary: config.binary.clone(),
         needs: nemesis::needs(&config.nemesis)?,
         args: config.args.clone(),
+        planted: config.planted.clone(),
     };
     let world = World::start(spec).await.context("starting the machines")?;
     let recorder = Recorder::new();
@@ -131,6 +152,8 @@ async fn drive(
     for collection in &collections {
         make_collection(client, collection).await?;
     }
+    // A stale read of a node that has not heard of the collection yet would say, rightly, that there is none.
+    world.wait_converged(SETUP_WITHIN).await.context("all nodes must know the collections")?;
     let mut first = Worker::new(config.workers, config.workers + 1, client.clone(), recorder.clone(), config.seed);
     tokio::time::timeout(SETUP_WITHIN, workload.setup(&mut first)).await.context("the setup took too long")??;
 

@@ -61,7 +61,15 @@ async fn check(name: &str, nodes: usize, seconds: u64, seed: u64) -> Result<(), 
     };
     let folder = tempfile::Builder::new().prefix("jepsen-").tempdir().unwrap();
     let needs = nemesis::needs(name).unwrap();
-    let spec = Spec { nodes, seed, folder: folder.path().to_owned(), binary: binary.into(), needs, args: Vec::new() };
+    let spec = Spec {
+        nodes,
+        seed,
+        folder: folder.path().to_owned(),
+        binary: binary.into(),
+        needs,
+        args: Vec::new(),
+        planted: None,
+    };
     let world = World::start(spec).await.map_err(|error| format!("{error:#}"))?;
     let key = world.service_key().to_owned();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();

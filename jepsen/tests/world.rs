@@ -27,7 +27,7 @@ fn spec(folder: &tempfile::TempDir, nodes: usize, needs: Needs) -> Option<Spec> 
         return None;
     };
     let folder = folder.path().to_owned();
-    Some(Spec { nodes, seed: 7, folder, binary: binary.into(), needs, args: Vec::new() })
+    Some(Spec { nodes, seed: 7, folder, binary: binary.into(), needs, args: Vec::new(), planted: None })
 }
 
 fn namespaces() -> Needs {
@@ -302,7 +302,8 @@ async fn a_world_that_waits() {
     let folder = PathBuf::from(std::env::var_os("JEPSEN_WAITS_IN").unwrap());
     let needs = Needs { power_cut: true, ..namespaces() };
     let binary = std::env::var_os("AERODB_BIN").unwrap().into();
-    let world = World::start(Spec { nodes: 2, seed: 1, folder, binary, needs, args: Vec::new() }).await.unwrap();
+    let world =
+        World::start(Spec { nodes: 2, seed: 1, folder, binary, needs, args: Vec::new(), planted: None }).await.unwrap();
     for mark in world.marks() {
         println!("mark {}", mark.display());
     }

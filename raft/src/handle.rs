@@ -229,10 +229,10 @@ impl Handle {
             return Some(Duration::ZERO);
         }
         if let Some(age) = node.quorum_age() {
-            // What is committed is noted now and then, so it may be so much older.
-            let behind = node.lag_clock.lock().behind(now, applied);
-            let unnoted = if behind.is_zero() { Duration::ZERO } else { crate::lag::STEP };
-            return Some(age + behind + unnoted);
+            // What is committed and not applied here yet, others may have shown already.
+            let complete = node.committed_index() <= applied;
+            let complete_at = if complete { now } else { node.lag_clock.lock().nothing_beyond_at(applied) };
+            return Some(age + now.saturating_sub(complete_at));
         }
         Some(now.saturating_sub(node.words.lock().complete_at(applied)?))
     }

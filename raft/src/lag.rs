@@ -11,15 +11,28 @@ const NOTES_MAX: usize = 6_000;
 /// When the log reached which index.
 #[derive(Debug, Default)]
 pub(crate) struct LagClock {
-    notes: VecDeque<(Duration, u64)>,
+    notes: VecDeque<Note>,
+    /// When the log's end was looked at last.
+    looked_at: Duration,
+}
+
+/// The log's end was found to have moved.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    /// The look before, at which it had not moved yet.
+    before: Duration,
+    /// This look.
+    at: Duration,
+    index: u64,
 }
 
 impl LagClock {
     /// Notes that the log ends at `index` now.
     pub(crate) fn note(&mut self, now: Duration, index: u64) {
-        if self.notes.back().is_none_or(|&(_, last)| index > last) {
-            self.notes.push_back((now, index));
+        if self.notes.back().is_none_or(|last| index > last.index) {
+            self.notes.push_back(Note { before: self.looked_at, at: now, index });
         }
+        self.looked_at = now;
         if self.notes.len() > NOTES_MAX {
             self.notes.pop_front();
         }
@@ -27,8 +40,18 @@ impl LagClock {
 
     /// For how long a replica that is at `index` has been behind; zero when it is not.
     pub(crate) fn behind(&self, now: Duration, index: u64) -> Duration {
-        let first_ahead = self.notes.partition_point(|&(_, noted)| noted <= index);
-        self.notes.get(first_ahead).map_or(Duration::ZERO, |&(since, _)| now.saturating_sub(since))
+        self.first_beyond(index).map_or(Duration::ZERO, |note| now.saturating_sub(note.at))
+    }
+
+    /// The latest time at which the log is known to have had nothing beyond `index`. For a replica that lacks something,
+    /// now: when what it lacks came is only known to lie between two looks.
+    pub(crate) fn nothing_beyond_at(&self, index: u64) -> Duration {
+        self.first_beyond(index).map_or(self.looked_at, |note| note.before)
+    }
+
+    fn first_beyond(&self, index: u64) -> Option<Note> {
+        let place = self.notes.partition_point(|note| note.index <= index);
+        self.notes.get(place).copied()
     }
 }
 
@@ -98,5 +121,18 @@ mod tests {
         assert_eq!(clock.behind(at(5), 20), Duration::ZERO);
         assert_eq!(clock.behind(at(5), 19), at(3));
         assert_eq!(clock.behind(at(5), 9), at(4));
+    }
+
+    #[test]
+    fn what_came_between_two_looks_may_have_come_right_after_the_first() {
+        let mut clock = LagClock::default();
+        let at = Duration::from_secs;
+        clock.note(at(1), 10);
+        clock.note(at(2), 10);
+        clock.note(at(3), 20);
+        clock.note(at(4), 20);
+        assert_eq!(clock.nothing_beyond_at(9), Duration::ZERO);
+        assert_eq!(clock.nothing_beyond_at(10), at(2));
+        assert_eq!(clock.nothing_beyond_at(20), at(4), "something came that no look has met yet");
     }
 }

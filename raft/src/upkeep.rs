@@ -128,7 +128,8 @@ async fn ask(node: Arc<Node>, id: u64) {
         // A leader that is cut off with this node knows of nothing newer either: what it says counts as of the moment when
         // a majority stood behind it.
         if let Some(age) = status.quorum_age_ms {
-            let at = asked.saturating_sub(Duration::from_millis(age));
+            let heard_now = aerodb_engine::planted!("age-from-arrival");
+            let at = if heard_now { node.clock.monotonic() } else { asked.saturating_sub(Duration::from_millis(age)) };
             node.words.lock().note(at, status.committed.map_or(0, |id| id.index));
         }
         node.heard.lock().insert(id, Heard { status, at: node.clock.monotonic() });

@@ -90,6 +90,8 @@ pub struct Seen {
     pub cursor: Option<String>,
     /// Events.
     pub changes: Vec<Change>,
+    /// What the node says of a stale read: nothing is missing that was there so long ago.
+    pub age: Option<Duration>,
 }
 
 /// Answers `ask` on the node of `handle`.
@@ -100,7 +102,10 @@ pub async fn answer(handle: &Handle, ask: Ask) -> Reply {
             Err(error) => Reply::Failed(error),
         },
         Ask::Read(wanted, consistency, timeout) => match handle.read(consistency, timeout).await {
-            Ok(read) => look(handle, &read.view, &wanted),
+            Ok(read) => match look(handle, &read.view, &wanted) {
+                Reply::Seen(seen) => Reply::Seen(Seen { age: read.age, ..seen }),
+                other => other,
+            },
             Err(error) => Reply::Failed(error),
         },
         Ask::Promote(node, timeout) => Reply::Promoted(handle.promote(node, timeout).await.is_ok()),
@@ -127,6 +132,7 @@ fn look(handle: &Handle, view: &View, wanted: &Wanted) -> Reply {
                 bodies: stored.map(|stored| stored.body).into_iter().collect(),
                 cursor: None,
                 changes: Vec::new(),
+                age: None,
             })
         }
         Wanted::List { collection, least, by_a, limit, cursor } => {
@@ -137,13 +143,14 @@ fn look(handle: &Handle, view: &View, wanted: &Wanted) -> Reply {
                 bodies: page.items,
                 cursor: page.next_cursor,
                 changes: Vec::new(),
+                age: None,
             })
         }
         Wanted::Changes { collection, since, limit } => {
             let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
             let changes = view.changes(&found, *since, *limit, 1 << 20);
             let revision = view.revision();
-            changes.map(|page| Seen { revision, bodies: Vec::new(), cursor: None, changes: page.items })
+            changes.map(|page| Seen { revision, bodies: Vec::new(), cursor: None, changes: page.items, age: None })
         }
     };
     match found {

@@ -12,12 +12,12 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
 
-use crate::call::{Ask, Reply, Wanted};
+use crate::call::{Ask, Reply, Seen, Wanted};
 use crate::check::model::{Fields, Op, Pre};
-use crate::check::oracle::{End, Piece, Read, What, Write};
+use crate::check::oracle::{By, End, Piece, Read, What, Write};
 use crate::node::SERVICE_KEY;
 use crate::trace;
-use crate::world::World;
+use crate::world::{World, now};
 
 /// The collections, and the seconds of history that each keeps. The second is short, so that history is collected and
 /// reads below the watermark are refused.
@@ -25,6 +25,12 @@ pub const COLLECTIONS: [(&str, u64); 2] = [("long", 3_600), ("short", 3)];
 
 /// Attempts of a write under one idempotency key.
 const ATTEMPTS_MAX: u32 = 12;
+
+/// Reads of a leader that has just begun to lead.
+const LOOKS_AT_A_LEADER: u32 = 60;
+
+/// Commands for a leader that was replaced.
+const ASKED_OF_THE_DEPOSED: u32 = 5;
 
 /// One client.
 pub struct Client {
@@ -79,8 +85,51 @@ impl Client {
                 // A burst: more than the small bounds take.
                 _ => self.burst().await,
             }
-            let pause = self.rng.random_range(0..60);
+            let pause = self.rng.random_range(0..self.world.plan.pace_ms);
             sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// Looks at each new leader, again and again in its first moments, at whatever it has: it may not claim to know more
+    /// than it can.
+    pub async fn watch_leaders(mut self) {
+        let (mut known, mut looks) = (None, 0);
+        while !*self.world.healed.lock() {
+            let leadership = self.world.checker.lock().leadership();
+            if leadership != known {
+                (known, looks) = (leadership, LOOKS_AT_A_LEADER);
+            }
+            match known {
+                Some((leader, _)) if looks > 0 => {
+                    looks -= 1;
+                    let (collection, id) = self.draw_place();
+                    let wanted = Wanted::Get { collection: collection.clone(), id: id.clone(), as_of: None };
+                    let (stale, patience) = (Consistency::Stale { max_staleness: None }, Duration::from_millis(200));
+                    self.read_at(leader, wanted, stale, patience, 0, What::Get { collection, id }).await;
+                }
+                _ => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Asks each leader that another one has replaced for what it is likely to refuse: it may not know that it is no leader
+    /// any more, and then it may not refuse either.
+    pub async fn ask_the_deposed(mut self) {
+        let mut known = None;
+        while !*self.world.healed.lock() {
+            let now = self.world.checker.lock().leadership();
+            if let (Some((deposed, _)), Some((leader, _))) = (known, now)
+                && known != now
+                && deposed != leader
+            {
+                for _ in 0..ASKED_OF_THE_DEPOSED {
+                    let (collection, id) = self.draw_place();
+                    let op = Op::Put { collection, id, fields: self.mark(), pre: Pre::Absent };
+                    self.write_at(deposed, op, Duration::from_millis(100)).await;
+                }
+            }
+            known = now;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -277,9 +326,32 @@ impl Client {
     async fn read(&mut self, wanted: Wanted, consistency: Consistency, floor: u64, what: What) {
         let node = self.draw_node();
         let patience = Duration::from_millis(self.rng.random_range(100..2_000));
+        self.read_at(node, wanted, consistency, patience, floor, what).await;
+    }
+
+    async fn read_at(
+        &mut self,
+        node: u64,
+        wanted: Wanted,
+        consistency: Consistency,
+        patience: Duration,
+        floor: u64,
+        what: What,
+    ) {
         let as_of = matches!(wanted, Wanted::Get { as_of: Some(_), .. });
+        let asked_at = now();
         let Some(Reply::Seen(seen)) = self.ask(node, Ask::Read(wanted, consistency, patience)).await else { return };
-        self.note_read(Read { what, revision: seen.revision, floor, bodies: seen.bodies }, as_of);
+        let floor = floor.max(self.floor_by_age(asked_at, &seen));
+        let by = By { node, asked_at, age: seen.age };
+        self.note_read(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by }, as_of);
+    }
+
+    /// The revision that an answer may not be older than if the age that it names is honest: what somebody had seen so
+    /// long before it was asked for.
+    fn floor_by_age(&self, asked_at: Duration, seen: &Seen) -> u64 {
+        let Some(age) = seen.age else { return 0 };
+        self.world.checker.lock().coverage.ages += 1;
+        asked_at.checked_sub(age).map_or(0, |then| self.world.floor_at(then))
     }
 
     fn note_read(&mut self, read: Read, as_of: bool) {
@@ -298,7 +370,7 @@ impl Client {
         let least = self.rng.random_bool(0.5).then(|| self.rng.random_range(0..20));
         let by_a = self.rng.random_bool(0.4);
         let limit = self.rng.random_range(1..8);
-        let (first, floor) = self.draw_consistency();
+        let (first, mut floor) = self.draw_consistency();
         let (mut cursor, mut bodies, mut at) = (None, Vec::new(), None);
         let what = What::List { collection: collection.clone(), least, by_a };
         for _ in 0..200 {
@@ -306,6 +378,7 @@ impl Client {
             let wanted = Wanted::List { collection: collection.clone(), least, by_a, limit, cursor: cursor.clone() };
             let consistency = at.map_or(first, |revision| Consistency::AtLeast { revision });
             let patience = Duration::from_millis(1_000);
+            let asked_at = now();
             let Some(Reply::Seen(seen)) = self.ask(node, Ask::Read(wanted, consistency, patience)).await else {
                 return;
             };
@@ -314,11 +387,13 @@ impl Client {
                 return self.world.checker.lock().violate(problem);
             }
             at = Some(seen.revision);
+            floor = floor.max(self.floor_by_age(asked_at, &seen));
+            let by = By { node, asked_at, age: seen.age };
             bodies.extend(seen.bodies);
             cursor = seen.cursor;
             if cursor.is_none() {
                 let revision = seen.revision;
-                return self.note_read(Read { what, revision, floor, bodies }, false);
+                return self.note_read(Read { what, revision, floor, bodies, by }, false);
             }
         }
     }

@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::call::{Ask, Reply, Wanted};
 use crate::check::model::{Fields, Op, Pre};
-use crate::check::oracle::{End, Read, What};
+use crate::check::oracle::{By, End, Read, What};
 use crate::client::{COLLECTIONS, Client};
 use crate::run::DEADLINE;
-use crate::world::World;
+use crate::world::{World, now};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,7 +60,8 @@ async fn read_all(world: &World, client: &mut Client, node: u64, collection: &st
     match client.ask(node, Ask::Read(wanted, Consistency::Linearizable, PATIENCE)).await {
         Some(Reply::Seen(seen)) => {
             let what = What::List { collection, least: None, by_a: false };
-            world.history.lock().reads.push(Read { what, revision: seen.revision, floor, bodies: seen.bodies });
+            let by = By { node, asked_at: now(), age: seen.age };
+            world.history.lock().reads.push(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by });
             Ok(())
         }
         other => Err(format!("n{node} does not answer a linearizable read: {other:?}")),

@@ -15,6 +15,7 @@ compile_error!(
 pub mod call;
 pub mod check;
 pub mod client;
+pub mod echo;
 mod finale;
 pub mod nemesis;
 mod network;

@@ -1,6 +1,7 @@
 //! What breaks things: crashes, power cuts, partitions, bad disks, turned clocks, lost data, transfers of leadership.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -375,11 +376,30 @@ impl Nemesis {
             return;
         }
         self.crash(sim, now, id, true);
+        if self.rng.random_bool(0.4) && self.flip_in_a_snapshot(id) {
+            return;
+        }
         let role = if self.rng.random_bool(0.5) { Role::Log } else { Role::State };
         if let Some(hit) = self.world.places[&id].disk.flip(role) {
             trace::note(format!("a bit flips on n{id}, {role:?}: {hit}"));
             self.flipped.insert(id, true);
         }
+    }
+
+    /// A bit of a snapshot, finished or on its way into this node. Whether there is one.
+    fn flip_in_a_snapshot(&mut self, id: u64) -> bool {
+        let files = tables(&self.world.places[&id].dir);
+        let Some(path) = files.choose(&mut self.rng) else { return false };
+        let Ok(mut bytes) = std::fs::read(path) else { return false };
+        if bytes.is_empty() {
+            return false;
+        }
+        let at = self.rng.random_range(0..bytes.len());
+        bytes[at] ^= 1 << self.rng.random_range(0..8);
+        trace::note(format!("a bit flips in a snapshot on n{id}, in byte {at} of {}", bytes.len()));
+        self.world.checker.lock().coverage.snapshots_damaged += 1;
+        self.flipped.insert(id, true);
+        std::fs::write(path, bytes).is_ok()
     }
 
     fn wipe_one(&mut self, sim: &mut Sim<'_>, now: Duration) {
@@ -412,8 +432,12 @@ impl Nemesis {
             }
             self.world.checker.lock().coverage.fences += 1;
             self.crash(sim, now, id, false);
+            let reason = ended.unwrap_or_default();
             if self.flipped.get(&id).copied().unwrap_or(false) {
                 self.lives.insert(id, Life::Damaged);
+            } else if reason.contains("checksum") {
+                let problem = format!("damage has spread to n{id}, whose disk was whole: {reason}");
+                self.world.checker.lock().violate(problem);
             }
         }
     }
@@ -469,4 +493,19 @@ impl Nemesis {
             }
         }
     }
+}
+
+/// The tables of all snapshots below `dir`, in an order that is the same in each run.
+fn tables(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(tables(&path));
+        } else if path.extension().is_some_and(|extension| extension == "sst") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
 }

@@ -17,7 +17,7 @@ use crate::trace;
 use crate::world::{Place, Request, World};
 
 /// The port of every node.
-const PORT: u16 = 7_000;
+pub(crate) const PORT: u16 = 7_000;
 /// The secret of the cluster's service key.
 pub(crate) const SERVICE_KEY: &str = "the simulation's service key";
 

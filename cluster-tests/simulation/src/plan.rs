@@ -33,6 +33,9 @@ pub struct Plan {
     pub nodes: u64,
     /// Clients that write and read.
     pub clients: u64,
+    /// The pause of a client between two operations, at most, milliseconds. A leader that has nothing to write is another
+    /// one than one that always has.
+    pub pace_ms: u64,
     /// Documents of each collection that clients fight over.
     pub documents: u64,
     /// How long things break.
@@ -74,6 +77,7 @@ impl Plan {
             seed,
             nodes,
             clients: rng.random_range(2..=6),
+            pace_ms: *[60, 60, 60, 600].choose(rng).unwrap_or(&60),
             documents: rng.random_range(2..=12),
             chaos: Duration::from_millis(rng.random_range(5_000..=12_000)),
             pause_max: Duration::from_millis(*[150, 500, 1_500].choose(rng).unwrap_or(&500)),

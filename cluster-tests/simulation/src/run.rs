@@ -16,6 +16,7 @@ use turmoil::Sim;
 use crate::check::Coverage;
 use crate::check::oracle;
 use crate::client::{COLLECTIONS, Client};
+use crate::echo;
 use crate::finale;
 use crate::nemesis::Nemesis;
 use crate::node;
@@ -146,7 +147,11 @@ async fn everybody(world: Arc<World>) {
     first.create_collections().await;
     let workers = (1..=world.plan.clients).map(|_| Client::new(world.clone()).work());
     let subscribers = COLLECTIONS.iter().map(|(collection, _)| Client::new(world.clone()).subscribe(collection));
-    futures::future::join(futures::future::join_all(workers), futures::future::join_all(subscribers)).await;
+    let client = || Client::new(world.clone());
+    let beside =
+        futures::future::join3(echo::work(world.clone()), client().watch_leaders(), client().ask_the_deposed());
+    let (workers, subscribers) = (futures::future::join_all(workers), futures::future::join_all(subscribers));
+    futures::future::join3(workers, subscribers, beside).await;
     finale::look_at_everything(&world).await;
 }
 

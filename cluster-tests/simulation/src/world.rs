@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use aerodb_raft::Handle;
 use parking_lot::Mutex;
@@ -56,6 +57,8 @@ pub struct World {
     pub history: Mutex<History>,
     /// The highest revision that anybody has seen.
     pub floor: Mutex<u64>,
+    /// When it rose, and to what; both ascending.
+    rises: Mutex<Vec<(Duration, u64)>>,
     /// Clients so far: each needs a number of its own, or two would use one idempotency key.
     pub clients: Mutex<u64>,
     /// True once everything is healed: clients finish what they do, and then look at everything.
@@ -88,6 +91,7 @@ impl World {
             checker,
             history: Mutex::default(),
             floor: Mutex::new(0),
+            rises: Mutex::default(),
             clients: Mutex::new(0),
             healed: Mutex::new(false),
             plan,
@@ -105,8 +109,23 @@ impl World {
     /// Somebody has seen `revision`: nothing that is asked for from now on may be older, if it is to be linearizable.
     pub fn saw(&self, revision: u64) {
         let mut floor = self.floor.lock();
-        *floor = (*floor).max(revision);
+        if revision > *floor {
+            *floor = revision;
+            self.rises.lock().push((now(), revision));
+        }
     }
+
+    /// The highest revision that anybody had seen at `time`.
+    pub fn floor_at(&self, time: Duration) -> u64 {
+        let rises = self.rises.lock();
+        let later = rises.partition_point(|&(at, _)| at <= time);
+        later.checked_sub(1).map_or(0, |last| rises[last].1)
+    }
+}
+
+/// The time since the simulation began.
+pub fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
 }
 
 /// The disk of a run while nothing is wrong with it.

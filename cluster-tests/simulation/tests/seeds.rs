@@ -36,7 +36,8 @@ fn run(from: u64, seeds: u64, arguments: &[&str]) -> Summary {
 fn a_range_of_seeds_holds() {
     let summary = run(1, 60, &[]);
     assert!(summary.failed.is_empty(), "{}\n{:#?}", summary.text(), summary.failed);
-    for what in ["crashes", "partitions", "terms", "snapshots_installed", "purges", "truncations", "wipes", "fences"] {
+    let places = ["crashes", "partitions", "terms", "snapshots_installed", "purges", "truncations", "wipes", "fences"];
+    for what in places.into_iter().chain(["ages", "echoes"]) {
         assert!(summary.seen[what] > 0, "no {what}: {}", summary.text());
     }
     assert!(summary.seen["acknowledged"] > 60 * 20, "too little was written: {}", summary.text());
@@ -79,6 +80,13 @@ fn a_leader_that_ended_lets_go() {
 #[test]
 fn a_follower_behind_a_purge_is_fed_again() {
     holds(242);
+}
+
+/// A leader that had not applied yet what followers showed already said that its data was as young as its last heartbeat.
+#[test]
+fn a_leader_that_applies_slowly_says_so() {
+    holds(54);
+    holds(88);
 }
 
 /// Disks that acknowledge before anything is durable are found out within a few seeds.

@@ -1,5 +1,6 @@
 //! RocksDB behind the [`Store`] interface. The only module that names RocksDB (A10).
 
+mod framing;
 #[cfg(test)]
 mod tests;
 
@@ -71,12 +72,14 @@ impl RocksEnv {
 
 impl Env for RocksEnv {
     fn open(&self, dir: &Path, spec: &Spec) -> Result<Arc<dyn Store>> {
+        framing::check(dir)?;
         let db = DB::open_cf_descriptors(&self.options(spec), dir, self.descriptors(spec))
             .map_err(|e| error("opening the store", &e))?;
         Ok(Self::wrap(db, spec))
     }
 
     fn open_read_only(&self, dir: &Path, spec: &Spec) -> Result<Arc<dyn Store>> {
+        framing::check(dir)?;
         let mut options = self.options(spec);
         options.create_if_missing(false);
         let db = DB::open_cf_descriptors_read_only(&options, dir, self.descriptors(spec), false)

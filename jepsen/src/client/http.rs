@@ -154,8 +154,9 @@ impl Client {
                 let request = self.with(Method::GET, self.url(node, &["api", collection])?);
                 fresh(request, *read).query(&parameters(query))
             }
-            Op::History { collection, id } => {
-                self.with(Method::GET, self.url(node, &["api", collection, id, "_history"])?)
+            Op::History { collection, id, limit } => {
+                let request = self.with(Method::GET, self.url(node, &["api", collection, id, "_history"])?);
+                request.query(&limit.map(|limit| [("limit", limit)]))
             }
             Op::Changes { collection, since, limit } => {
                 let request = self.with(Method::GET, self.url(node, &["api", collection, "_changes"])?);
@@ -244,7 +245,7 @@ fn understood(op: &Op, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Optio
         }
         Op::History { .. } => {
             let mut answer: Value = serde_json::from_slice(body)?;
-            json!({ "items": answer["items"].take() })
+            json!({ "items": answer["items"].take(), "more": !answer["next_cursor"].is_null() })
         }
         _ => json!({ "document": serde_json::from_slice::<Value>(body)? }),
     };

@@ -6,4 +6,4 @@ mod op;
 
 pub use answer::{Answer, is_definite};
 pub use http::Client;
-pub use op::{Condition, Consistency, Op, Query, Read};
+pub use op::{Condition, Consistency, HISTORY_PAGE, Op, Query, Read};

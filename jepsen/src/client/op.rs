@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Versions of a page of `_history` for which nobody named a number.
+pub const HISTORY_PAGE: u64 = 100;
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -89,6 +92,9 @@ pub enum Op {
         collection: String,
         /// Which.
         id: String,
+        /// Versions of the page; the node's own choice, which is [`HISTORY_PAGE`], if there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
     },
     /// `GET /api/{collection}/_changes`: what happened since a revision, up to now or about `limit` changes.
     Changes {

@@ -61,6 +61,7 @@ pub(super) async fn strike(failure: Failure, stage: &mut Stage<'_>) -> Result<()
     let mut ended = Vec::new();
     for (victim, before) in victims.iter().zip(before) {
         stage.world.set_disk(*victim, DiskFaults::default())?;
+        stage.world.node(*victim)?.end_excuse();
         let toll = stage.world.disk_toll(*victim)?;
         let syncs_failed = toll.syncs_failed - before.syncs_failed;
         count(stage, before, toll);

@@ -34,7 +34,6 @@ pub(super) async fn strike(stage: &mut Stage<'_>) -> Result<()> {
         stage.world.kill(&victims).await?;
         for victim in &victims {
             stage.world.start_node(*victim).await?;
-            stage.world.node(*victim)?.set_excuse("its disk was full");
         }
         stage.count("started_on_a_full_disk", victims.len() as u64);
     }
@@ -48,6 +47,7 @@ pub(super) async fn strike(stage: &mut Stage<'_>) -> Result<()> {
             stage.count("disks_without_room", 1);
         }
         stage.world.unfill_disk(*victim).await?;
+        stage.world.node(*victim)?.end_excuse();
     }
     stage.count("ended_on_a_full_disk", ended.len() as u64);
     stage.world.start_stopped(&victims).await?;

@@ -82,6 +82,12 @@ const PROCESSES: &[Fault] = &[
     Promotions,
 ];
 
+const KILLS: &[Fault] =
+    &[End(Kill, Whom::One), End(Kill, Whom::Leader), End(Kill, Whom::Majority), End(Kill, Whom::All)];
+
+const POWER_CUTS: &[Fault] =
+    &[End(PowerCut, Whom::One), End(PowerCut, Whom::Leader), End(PowerCut, Whom::Majority), End(PowerCut, Whom::All)];
+
 /// What any machine can do to the network.
 const NETWORKS: &[Fault] = &[
     Partition(Shape::One),
@@ -101,8 +107,10 @@ const PLANS: &[Plan] = &[
     plan("kill-leader", "kill -9 of the leader", &[End(Kill, Whom::Leader)], &["leaders_struck", "leader_changes"]),
     plan("kill-majority", "kill -9 of a majority at once", &[End(Kill, Whom::Majority)], &["killed"]),
     plan("kill-all", "kill -9 of all nodes at once", &[End(Kill, Whom::All)], &["all_struck_at_once"]),
+    plan("kill", "kill -9 of one, the leader, a majority, all", KILLS, &["killed", "leader_changes"]),
     plan("pause-one", "SIGSTOP of one node, 0.1 to 30 s", &[Pause(Whom::One)], &["paused"]),
     plan("pause-leader", "SIGSTOP of the leader", &[Pause(Whom::Leader)], &["leaders_struck", "leader_changes"]),
+    plan("pause", "SIGSTOP of one or the leader", &[Pause(Whom::One), Pause(Whom::Leader)], &["paused"]),
     plan("partition-one", "one node cut off", &[Partition(Shape::One)], &["packets_cut"]),
     plan("partition-leader", "the leader cut off", &[Partition(Shape::Leader)], &["leaders_cut_off", "leader_changes"]),
     plan("partition-halves", "a majority and the rest", &[Partition(Shape::Halves)], &["packets_cut"]),
@@ -138,11 +146,24 @@ const PLANS: &[Plan] = &[
         &[Link(Trouble::AnswersLost)],
         &["answers_lost"],
     ),
+    plan(
+        "link",
+        "everything that can be wrong with links that are not cut",
+        &[
+            Link(Trouble::Loss),
+            Link(Trouble::Rate),
+            Link(Trouble::Delay),
+            Link(Trouble::HalfOpen),
+            Link(Trouble::AnswersLost),
+        ],
+        &["packets_lost|packets_slowed_down|pieces_delayed|connections_deadened|answers_lost"],
+    ),
     plan("promotions", "storms of promotions", &[Promotions], &["promoted", "leader_changes"]),
     plan("power-one", "power cut on one node", &[End(PowerCut, Whom::One)], &["power_cut"]),
     plan("power-leader", "power cut on the leader", &[End(PowerCut, Whom::Leader)], &["power_cut", "leader_changes"]),
     plan("power-majority", "power cut on a majority at once", &[End(PowerCut, Whom::Majority)], &["power_cut"]),
     plan("power-all", "power cut on all nodes at once", &[End(PowerCut, Whom::All)], &["all_struck_at_once"]),
+    plan("power", "power cut on one, the leader, a majority, all", POWER_CUTS, &["power_cut"]),
     plan(
         "snapshot",
         "nodes that come back by snapshot: wiped, or away while the log was purged",

@@ -39,6 +39,16 @@ impl Results {
     pub fn is_valid(&self) -> bool {
         self.verdict == Verdict::Valid
     }
+
+    /// What went wrong first, in words; `None` unless the run is invalid.
+    pub fn first_anomaly(&self) -> Option<String> {
+        if self.verdict != Verdict::Invalid {
+            return None;
+        }
+        let mut anomalies = self.findings.iter().flat_map(|finding| &finding.anomalies);
+        let first = anomalies.next().map(|anomaly| format!("{}: {}", anomaly.rule, anomaly.text));
+        Some(first.unwrap_or_else(|| self.endings.join("; ")))
+    }
 }
 
 /// A folder to keep a run in.
@@ -49,7 +59,7 @@ pub(super) struct Folder {
 impl Folder {
     /// An empty folder for this run. An earlier run of the same name goes.
     pub(super) fn create(config: &Config) -> Result<Self> {
-        let path = config.runs.join(format!("{}-{}-{}", config.workload, config.nemesis, config.seed));
+        let path = config.folder();
         if path.join("config.json").exists() {
             std::fs::remove_dir_all(&path).with_context(|| format!("emptying {}", path.display()))?;
         }
@@ -140,6 +150,7 @@ mod tests {
             args: Vec::new(),
             binary: "aerodb".into(),
             runs: runs.to_owned(),
+            planted: None,
             version: "0".into(),
         }
     }

@@ -78,7 +78,10 @@ impl Workload for Model {
             41..53 => Op::Delete { collection, id, condition: condition(worker), key: None },
             53..70 => Op::Get { collection, id, read: read(worker) },
             70..86 => Op::List { collection, query: query(worker), read: read(worker) },
-            86..91 => Op::History { collection, id },
+            86..91 => {
+                let limit = worker.chance(50).then(|| worker.rng.random_range(1..8));
+                Op::History { collection, id, limit }
+            }
             91..95 => {
                 let since = worker.seen.saturating_sub(worker.rng.random_range(0..60));
                 let limit = worker.chance(60).then(|| worker.rng.random_range(1..50));

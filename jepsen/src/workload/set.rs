@@ -12,12 +12,14 @@ use crate::checker::set::Set as SetChecker;
 use crate::client::{Op, Query, Read};
 
 const COLLECTION: &str = "set";
-/// Elements of one bucket: as many as one page takes.
-const BUCKET: u64 = 500;
+/// Elements of one bucket.
+const BUCKET: u64 = 100;
 /// Elements of a batch.
 const BATCH_MAX: u64 = 5;
-/// Items of a page of a walk.
-const PAGE: u64 = 400;
+/// Items of a page of a walk through everything, and through one bucket.
+const PAGES: (u64, u64) = (400, 15);
+/// Walks through everything end when there are so many elements: what they find would grow with the square of the time.
+const WALKED_MAX: u64 = 3_000;
 
 /// A set of numbers.
 #[derive(Debug, Default)]
@@ -34,6 +36,12 @@ impl Set {
             json!({ "id": id, "n": n, "bucket": n / BUCKET, "w": worker.tag() })
         });
         Op::Insert { collection: COLLECTION.into(), documents: documents.collect(), many: number > 1, key: None }
+    }
+
+    /// A query for all of one bucket.
+    fn bucket(&self, worker: &mut Worker) -> Query {
+        let bucket = worker.rng.random_range(0..=self.next.load(Ordering::Relaxed) / BUCKET);
+        Query { filter: Some(json!({ "bucket": bucket })), select: Some("n".to_owned()), ..Query::default() }
     }
 
     fn query(query: Query) -> Op {
@@ -58,17 +66,18 @@ impl Workload for Set {
                 let op = self.insert(worker, number);
                 worker.run(op).await;
             }
-            850..990 => {
-                let bucket = worker.rng.random_range(0..=self.next.load(Ordering::Relaxed) / BUCKET);
-                let (filter, as_body) = (Some(json!({ "bucket": bucket })), worker.chance(30));
-                let select = Some("n".to_owned());
-                let query = Query { filter, select, limit: Some(1_000), count: true, as_body, ..Query::default() };
-                worker.run(Self::query(query)).await;
+            850..980 => {
+                let query = self.bucket(worker);
+                let (limit, as_body) = (Some(1_000), worker.chance(30));
+                worker.run(Self::query(Query { limit, count: true, as_body, ..query })).await;
+            }
+            980..985 if self.next.load(Ordering::Relaxed) < WALKED_MAX => {
+                let query = Query { select: Some("n".into()), limit: Some(PAGES.0), ..Query::default() };
+                worker.walk(COLLECTION, query).await;
             }
             _ => {
-                worker
-                    .walk(COLLECTION, Query { select: Some("n".into()), limit: Some(PAGE), ..Query::default() })
-                    .await;
+                let query = self.bucket(worker);
+                worker.walk(COLLECTION, Query { limit: Some(PAGES.1), ..query }).await;
             }
         }
     }

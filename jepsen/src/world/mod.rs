@@ -37,6 +37,7 @@ pub use network::{Faults, Network, Party, Toll, Treatment};
 pub use node::{Ending, Node};
 pub use packages::{Missing, advice, is_root, missing};
 
+use crate::planted;
 use clock::Skew;
 use disk::Disks;
 use fuse::Fuse;
@@ -68,6 +69,8 @@ pub struct Spec {
     pub needs: Needs,
     /// More flags for `aerodb server`.
     pub args: Vec<String>,
+    /// The planted bug that is on in the nodes.
+    pub planted: Option<String>,
 }
 
 /// What the faults of a run need beside plain processes.
@@ -520,6 +523,7 @@ impl World {
             if self.spec.needs.fuse {
                 self.set_disk(id, DiskFaults::default())?;
             }
+            self.node(id)?.end_excuse();
             self.resume(id).await?;
         }
         self.start_stopped(&self.ids()).await
@@ -631,6 +635,7 @@ fn setup(spec: &Spec, id: u64, place: &Place, peers: &str, data_dir: PathBuf) ->
     }
     args.extend(spec.args.iter().cloned());
     let mut env = vec![("AERODB_SERVICE_KEY".to_owned(), SERVICE_KEY.to_owned())];
+    env.extend(spec.planted.iter().map(|bug| (planted::VARIABLE.to_owned(), bug.clone())));
     if spec.needs.clock {
         env.extend(clock::environment(&clock::file(&spec.folder, id))?);
     }

@@ -67,6 +67,8 @@ struct State {
     damaged: Option<String>,
     /// What is done to its disk: then it may end, and must start again once that is over.
     excuse: Option<String>,
+    /// Whether that is over: it excuses the life that met it, and none that begins later.
+    excuse_is_over: bool,
 }
 
 impl Node {
@@ -140,9 +142,21 @@ impl Node {
         self.look().damaged.clone()
     }
 
-    /// Notes what is done to its disk, so that it may end by itself. Stands until it is started again.
+    /// Notes what is done to its disk, so that it may end by itself. Stands, over any number of starts, until
+    /// [`Self::end_excuse`].
     pub fn set_excuse(&self, why: impl Into<String>) {
-        self.look().excuse = Some(why.into());
+        let mut state = self.look();
+        state.excuse = Some(why.into());
+        state.excuse_is_over = false;
+    }
+
+    /// Nothing is done to its disk any more. What it met may still end the life that it leads now.
+    pub fn end_excuse(&self) {
+        let mut state = self.look();
+        state.excuse_is_over = true;
+        if state.child.is_none() {
+            state.excuse = None;
+        }
     }
 
     /// Starts it in this namespace. It is an error if it runs.
@@ -166,7 +180,9 @@ impl Node {
         let pid = child.id();
         state.child = Some(child);
         state.ended = None;
-        state.excuse = None;
+        if state.excuse_is_over {
+            state.excuse = None;
+        }
         state.killed = false;
         state.paused = false;
         Ok(pid)

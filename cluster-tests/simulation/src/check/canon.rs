@@ -37,6 +37,18 @@ impl Canon {
         self.revision
     }
 
+    /// A command that took effect: its session, its number, and whether the session has ended since. `place` chooses, by
+    /// its remainder; sessions that have ended come first.
+    pub fn done_before(&self, place: u64) -> Option<(u64, u64, bool)> {
+        let over = |(session, _): &&(u64, u64)| self.ended.contains(session);
+        let count = self.numbers.iter().filter(over).count() as u64;
+        let (session, number) = match count {
+            0 => self.numbers.iter().nth((place.checked_rem(self.numbers.len() as u64)?) as usize)?,
+            _ => self.numbers.iter().filter(over).nth((place % count) as usize)?,
+        };
+        Some((*session, *number, count > 0))
+    }
+
     /// `seq` and revision after `index`, if it is committed.
     pub fn after(&self, index: u64) -> Option<(u64, u64)> {
         self.after.get(&index).copied()

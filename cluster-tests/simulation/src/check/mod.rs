@@ -68,6 +68,7 @@ pub struct Coverage {
     pub truncations: u64,
     pub purges: u64,
     pub snapshots_installed: u64,
+    pub snapshots_damaged: u64,
     pub voids: u64,
     pub crashes: u64,
     pub fences: u64,
@@ -78,6 +79,8 @@ pub struct Coverage {
     pub refused: u64,
     pub unknown: u64,
     pub reads: u64,
+    pub ages: u64,
+    pub echoes: u64,
 }
 
 /// What is committed at an index.
@@ -117,6 +120,9 @@ struct Node {
     applied: Option<proto::StateMeta>,
     /// The applied index that a power cut would leave.
     durable: u64,
+    /// The same of the state before a snapshot, until that is written to: a node that ends while it installs one begins
+    /// again with the state that it had.
+    durable_before: Option<u64>,
 }
 
 impl Checker {
@@ -155,6 +161,11 @@ impl Checker {
     /// Who led last.
     pub fn leader(&self) -> Option<u64> {
         self.leaders.last_key_value().map(|(_, leader)| *leader)
+    }
+
+    /// Who led last, and in which term.
+    pub fn leadership(&self) -> Option<(u64, u64)> {
+        self.leaders.last_key_value().map(|(term, leader)| (*leader, *term))
     }
 
     /// All data of `node` is gone; what it had counts no more, what it promised is forgotten.
@@ -483,8 +494,12 @@ impl Checker {
                 };
                 let index = meta.applied.map_or(0, |id| id.index);
                 let snapshot = self.node(id).applied.is_some_and(|a| a.applied.is_some_and(|id| id.index < index));
+                let durable = self.node(id).durable;
                 if snapshot {
                     self.coverage.snapshots_installed += 1;
+                    self.node(id).durable_before = Some(durable);
+                } else if let Some(before) = self.node(id).durable_before.take() {
+                    self.node(id).durable = before;
                 }
                 self.node(id).applied = Some(meta);
                 self.state_durable(id, content);
@@ -564,7 +579,10 @@ impl Watch for Eye {
         let mut checker = self.checker.lock();
         match role {
             Role::Log => checker.log_wrote(self.node, batch, content, durable),
-            Role::State => checker.state_wrote(self.node, batch, content),
+            Role::State => {
+                checker.node(self.node).durable_before = None;
+                checker.state_wrote(self.node, batch, content);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! older than what anybody had seen before it was asked for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aerodb_engine::view::Change;
 use aerodb_proto as proto;
@@ -68,6 +69,19 @@ pub struct Read {
     pub floor: u64,
     /// The bodies, in their order.
     pub bodies: Vec<bytes::Bytes>,
+    /// Who answered, and how old the answer says it is.
+    pub by: By,
+}
+
+/// Who answered a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct By {
+    /// The node, of several pages the last one.
+    pub node: u64,
+    /// When it was asked.
+    pub asked_at: Duration,
+    /// What it said of a stale read.
+    pub age: Option<Duration>,
 }
 
 /// A piece of the feed as a subscriber got it.
@@ -280,9 +294,10 @@ impl Judge {
     }
 
     fn read(&mut self, read: &Read) {
-        let Read { what, revision, floor, bodies } = read;
+        let Read { what, revision, floor, bodies, by } = read;
         if revision < floor {
-            return self.wrong.push(format!("{what:?} was read at {revision}, and may not be older than {floor}"));
+            let problem = format!("{what:?} was read at {revision}, and may not be older than {floor}; {by:?}");
+            return self.wrong.push(problem);
         }
         if *revision > self.model.revision() {
             return self.wrong.push(format!("{what:?} was read at {revision}, which does not exist"));

@@ -9,7 +9,7 @@ use super::timeline::{Timeline, revision_of, show};
 use super::{Asked, Floors};
 use crate::checker::Finding;
 use crate::checker::query::{self, fields, merged};
-use crate::client::{Consistency, Op, is_definite};
+use crate::client::{Consistency, HISTORY_PAGE, Op, is_definite};
 use crate::history::Kind;
 
 /// Errors that say something about the node or the moment, and nothing about the data.
@@ -143,7 +143,10 @@ fn read(asked: &Asked<'_>, timeline: &Timeline<'_>, floors: &Floors, finding: &m
                     format!("one of {}", operation.answer["revision"]),
                 );
             }
-            let (items, more, total) = query::page(timeline.all(revision), query);
+            let (items, more, total) = {
+                let candidates = timeline.candidates(query.filter.as_ref(), revision);
+                query::page(candidates.into_iter(), query)
+            };
             let answer = &operation.answer;
             if answer["items"].as_array() != Some(&items) {
                 let (expected, answered) =
@@ -157,9 +160,14 @@ fn read(asked: &Asked<'_>, timeline: &Timeline<'_>, floors: &Floors, finding: &m
                 wrong(finding, format!("{total} documents"), answer["count"].to_string());
             }
         }
-        Op::History { id, .. } => {
-            let expected = intervals(timeline, id, revision);
-            if operation.answer["items"].as_array() != Some(&expected) {
+        Op::History { id, limit, .. } => {
+            let mut expected = intervals(timeline, id, revision);
+            let limit = limit.unwrap_or(HISTORY_PAGE) as usize;
+            let more = expected.len() > limit;
+            expected.truncate(limit);
+            if operation.answer["items"].as_array() != Some(&expected)
+                || operation.answer["more"].as_bool().unwrap_or(more) != more
+            {
                 wrong(finding, Value::Array(expected).to_string(), operation.answer["items"].to_string());
             }
         }

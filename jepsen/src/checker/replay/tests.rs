@@ -249,7 +249,7 @@ fn lists_histories_and_feeds() {
     let page = |items: Value, more: bool| json!({ "items": items, "more": more, "count": 1, "revision": 8 });
     script.does(1, &list(None), 8, page(json!([document("a", 7, "2")]), false));
     script.does(1, &list(Some(1)), 8, page(json!([]), false));
-    let history = Op::History { collection: "c".into(), id: "a".into() };
+    let history = Op::History { collection: "c".into(), id: "a".into(), limit: None };
     let versions = json!({ "items": [
         { "from": 5, "to": 7, "document": document("a", 5, "1") },
         { "from": 7, "to": null, "document": document("a", 7, "2") },

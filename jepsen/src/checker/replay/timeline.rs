@@ -1,6 +1,6 @@
 //! The feed as versions of documents, and what a feed by itself must be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -9,11 +9,17 @@ use crate::checker::{Change, Finding};
 /// A version: since which revision, and what; nothing where it was deleted.
 pub(super) type Version<'r> = (u64, Option<&'r Value>);
 
+/// The field by which workloads with many documents look at a few: a collection that only grows cannot be gone through for
+/// each of many thousand queries.
+pub(super) const BUCKET: &str = "bucket";
+
 /// All versions of all documents of a collection.
 pub(super) struct Timeline<'r> {
     /// The feed.
     pub(super) feed: &'r [Change],
     versions: BTreeMap<&'r str, Vec<Version<'r>>>,
+    /// The documents that were ever in a bucket; see [`BUCKET`].
+    buckets: HashMap<&'r Value, BTreeSet<&'r str>>,
     /// Where in the feed the changes of a revision begin.
     revisions: HashMap<u64, usize>,
 }
@@ -21,7 +27,7 @@ pub(super) struct Timeline<'r> {
 impl<'r> Timeline<'r> {
     /// Replays `feed` from nothing.
     pub(super) fn new(feed: &'r [Change], finding: &mut Finding) -> Self {
-        let mut timeline = Self { feed, versions: BTreeMap::new(), revisions: HashMap::new() };
+        let mut timeline = Self { feed, versions: BTreeMap::new(), buckets: HashMap::new(), revisions: HashMap::new() };
         let (mut revision, mut position) = (0, 0);
         for (place, change) in feed.iter().enumerate() {
             let expected = if change.revision == revision { position + 1 } else { 0 };
@@ -56,6 +62,9 @@ impl<'r> Timeline<'r> {
             wrong("feed with a wrong kind of change", format!("{:?} where it is {kind:?}", change.kind));
         }
         if let Some(document) = &change.document {
+            if let Some(bucket) = document.get(BUCKET) {
+                self.buckets.entry(bucket).or_default().insert(&change.id);
+            }
             if document["_revision"].as_u64() != Some(change.revision) || document["id"].as_str() != Some(&change.id) {
                 wrong("feed with a wrong image", show(Some(document)));
             }
@@ -78,6 +87,17 @@ impl<'r> Timeline<'r> {
     /// All documents as they were at `revision`, by id.
     pub(super) fn all(&self, revision: u64) -> impl Iterator<Item = &'r Value> {
         self.versions.keys().filter_map(move |id| self.at(id, revision))
+    }
+
+    /// All documents as they were at `revision` that a query with this filter may find, by id.
+    pub(super) fn candidates(&self, filter: Option<&Value>, revision: u64) -> Vec<&'r Value> {
+        match filter.and_then(|filter| filter.get(BUCKET)) {
+            Some(Value::Object(_) | Value::Array(_) | Value::Null) | None => self.all(revision).collect(),
+            Some(bucket) => {
+                let ids = self.buckets.get(bucket).into_iter().flatten();
+                ids.filter_map(|id| self.at(id, revision)).collect()
+            }
+        }
     }
 
     /// The versions of a document.

@@ -122,6 +122,7 @@ prepare_harness() {
     local packages=()
     command -v ip >/dev/null && command -v tc >/dev/null || packages+=(iproute2)
     command -v nft >/dev/null || packages+=(nftables)
+    command -v ping >/dev/null || packages+=(iputils-ping)
     command -v mkfs.btrfs >/dev/null || packages+=(btrfs-progs)
     command -v mkfs.ext4 >/dev/null || packages+=(e2fsprogs)
     command -v fusermount3 >/dev/null || packages+=(fuse3)

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use cluster_tests::workload::{Load, Options as Work, Timed};
-use cluster_tests::{Answer, Cluster, Fault, Leader, NodeId, Options, Stalls, figure, longest, median, rounds};
+use cluster_tests::{
+    Answer, Cluster, Fault, Leader, NodeId, Options, Stalls, figure, longest, median, rounds, wait_until,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -256,7 +258,9 @@ async fn a_node_that_is_behind_is_refused() {
     held.recover().await;
     held.nothing_changed("after it came back").await;
 
-    // It is fit again, and can be promoted.
-    let answer = promote(&held.cluster, held.unfit, held.unfit).await.expect_status(200).unwrap();
-    assert_eq!(answer.body["leader"], held.unfit);
+    // It is fit again, and can be promoted, once its leader has heard so.
+    let answer = wait_until(SOON, "it is promoted", || async {
+        promote(&held.cluster, held.unfit, held.unfit).await.expect_status(200)
+    });
+    assert_eq!(answer.await.unwrap().body["leader"], held.unfit);
 }

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jepsen::cells::{self, Cell};
 use jepsen::matrix::{self, Matrix};
 use jepsen::planted::{self, BUGS, Bug, Build};
-use jepsen::runner::{Config, Results, judge_again, run_alone};
+use jepsen::runner::{Config, Results, judge_again, run};
 use jepsen::{nemesis, workload};
 
 /// Tries to prove a cluster of real AeroDB processes wrong.
@@ -180,7 +180,8 @@ fn execute(cli: &Cli) -> Result<bool> {
     match &cli.command {
         Command::Run(args) => {
             let config = args.common.config(&args.workload, &args.nemesis)?;
-            let results = run_alone(config)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let results = runtime.block_on(run(config))?;
             show(&results, cli.output)?;
             Ok(results.is_valid())
         }

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::report::{table_head, table_row};
-use crate::runner::{self, Config, Results};
+use crate::runner::{Config, Results};
 
 /// What to run, and how.
 pub struct Matrix {
@@ -50,22 +51,34 @@ pub fn run(matrix: Matrix, say: &(dyn Fn(&str) + Sync)) -> Result<bool> {
     };
     std::thread::scope(|scope| -> Result<()> {
         let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| anyhow::bail!("a run panicked")))
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a run panicked")))
     })?;
     Ok(all_valid.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// One run: whether it was valid, and its row.
 fn one(config: Config) -> (bool, Option<String>) {
-    let Config { workload, nemesis, nodes, seed, time_s, .. } = config.clone();
-    match runner::run_alone(config) {
+    match run_apart(&config) {
         Ok(results) => (results.is_valid(), Some(table_row(&results))),
         Err(error) => {
+            let Config { workload, nemesis, nodes, seed, time_s, .. } = config;
             let why = format!("{error:#}").replace(['\n', '|'], " ");
             let row =
                 format!("| {workload} | {nemesis} | {nodes} | {seed} | {time_s} | | | | | | | no run | {why} |\n");
             (false, Some(row))
         }
+    }
+}
+
+/// Does a run in a process of its own: judging a long one takes gigabytes, which are given back only so.
+fn run_apart(config: &Config) -> Result<Results> {
+    let mut command = Command::new(std::env::current_exe().context("where this program lies")?);
+    command.arg("run").args(config.arguments()).args(["--output", "json"]);
+    command.arg("--binary").arg(&config.binary).arg("--runs").arg(&config.runs);
+    let output = command.stdin(Stdio::null()).output().context("starting a run")?;
+    match serde_json::from_slice(&output.stdout) {
+        Ok(results) => Ok(results),
+        Err(_) => bail!("{} ({})", String::from_utf8_lossy(&output.stderr).trim(), output.status),
     }
 }
 

@@ -71,27 +71,26 @@ impl Config {
         self.runs.join(format!("{}-{}-{}", self.workload, self.nemesis, self.seed))
     }
 
+    /// The arguments of `jepsen run` that do it again, with the program and the folder that it takes by itself.
+    pub fn arguments(&self) -> Vec<String> {
+        let Self { workload, nemesis, time_s, nodes, seed, rate, workers, .. } = self;
+        let numbers =
+            [("time", *time_s), ("nodes", *nodes as u64), ("seed", *seed), ("rate", *rate), ("workers", *workers)];
+        let mut arguments = vec!["--workload".to_owned(), workload.clone(), "--nemesis".to_owned(), nemesis.clone()];
+        arguments.extend(numbers.iter().flat_map(|(name, value)| [format!("--{name}"), value.to_string()]));
+        arguments.extend(self.args.iter().map(|arg| format!("--server-arg={arg}")));
+        if let Some(bug) = &self.planted {
+            arguments.extend(["--planted".to_owned(), bug.clone()]);
+        }
+        arguments
+    }
+
     /// The command that does it again.
     pub fn command(&self) -> String {
-        let Self { workload, nemesis, time_s, nodes, seed, rate, workers, .. } = self;
-        let mut args: String = self.args.iter().map(|arg| format!(" --server-arg={arg}")).collect();
-        if let Some(bug) = &self.planted {
-            args += &format!(" --planted {bug} --binary {}", self.binary.display());
-        }
-        format!(
-            "cargo run --release -p jepsen -- run --workload {workload} --nemesis {nemesis} --time {time_s} \
-             --nodes {nodes} --seed {seed} --rate {rate} --workers {workers}{args}"
-        )
+        let binary = self.planted.iter().map(|_| format!(" --binary {}", self.binary.display()));
+        let binary: String = binary.collect();
+        format!("cargo run --release -p jepsen -- run {}{binary}", self.arguments().join(" "))
     }
-}
-
-/// Does a run and judges it, with a runtime of its own: nothing of one run is left for the next, and none waits while
-/// another one is judged.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_alone(config: Config) -> Result<Results> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config))
 }
 
 /// Does a run and judges it.

@@ -39,12 +39,19 @@ async fn rule_3_an_expired_lease_is_a_standstill_and_no_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_3_after_a_transfer_the_term_is_over() {
     let group = Group::start(3, |_| ()).await;
-    let before = group.leader().await;
-    let leader = before.leader.unwrap();
-    group.node(leader).write(create()).await;
-    // A busy machine must not end the term before its time.
+    let first = group.leader().await.leader.unwrap();
+    group.node(first).write(create()).await;
+    // A busy machine must not end the term before its time. An election that is under way is let come to its end, which
+    // a write through each node is.
     let elections = |on| (1..=3).for_each(|id| group.node(id).node.raft.runtime_config().elect(on));
     elections(false);
+    for id in 1..=3 {
+        group.node(id).write(insert(&format!("before, through {id}"))).await;
+    }
+    let before = group.leader().await;
+    let leader = before.leader.unwrap();
+    // As a promotion does it: until it is drained, a command may come before the bar.
+    assert!(group.node(leader).node.proposer.drain().await, "it leads");
     group.node(leader).node.proposer.bar().await;
     for id in 1..=3 {
         let refused = group.node(id).try_write(insert("a"), Duration::from_millis(400)).await;

@@ -375,10 +375,12 @@ impl Nemesis {
         if !self.may_spoil_another() {
             return;
         }
-        self.crash(sim, now, id, true);
-        if self.rng.random_bool(0.4) && self.flip_in_a_snapshot(id) {
+        // Nothing needs to stop for that; and what a leader has, it sends.
+        let at_rest = self.leader().unwrap_or(id);
+        if self.rng.random_bool(0.4) && self.flip_in_a_snapshot(at_rest) {
             return;
         }
+        self.crash(sim, now, id, true);
         let role = if self.rng.random_bool(0.5) { Role::Log } else { Role::State };
         if let Some(hit) = self.world.places[&id].disk.flip(role) {
             trace::note(format!("a bit flips on n{id}, {role:?}: {hit}"));

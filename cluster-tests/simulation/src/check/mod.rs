@@ -222,7 +222,12 @@ impl Checker {
             let purged = node.purged.filter(|purged| purged.index == before).map(|purged| purged.term);
             node.log.get(&before).copied().or(purged).or_else(|| records::term_of(content, before))
         });
-        self.node(id).log.insert(at.index, at.term);
+        // What is left behind the new entry would come back with a crash.
+        if let Some(former) = self.node(id).log.insert(at.index, at.term)
+            && former != at.term
+        {
+            self.violate(format!("n{id} writes {at:?} over an entry of term {former} that it has not removed"));
+        }
         let node = self.node(id);
         let under = node.vote.map_or(0, |vote| vote.term);
         node.unsynced.push((at, under));

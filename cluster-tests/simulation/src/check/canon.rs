@@ -76,10 +76,6 @@ impl Canon {
             self.voids += 1;
             return Ok(());
         }
-        for ack in &batch.acks {
-            let ranges = ack.ranges.iter().flat_map(|range| range.first..=range.last);
-            self.acknowledged.extend(ranges.map(|number| (ack.session, number)));
-        }
         self.seq += 1;
         if batch.time_ms < self.time_ms {
             return Err(format!("the time goes back at {at:?}"));
@@ -87,6 +83,11 @@ impl Canon {
         self.time_ms = batch.time_ms;
         for effects in batch.effects {
             self.effects_of(at, effects)?;
+        }
+        // Behind the effects, as they are applied: a number may be given up while it is decided.
+        for ack in &batch.acks {
+            let ranges = ack.ranges.iter().flat_map(|range| range.first..=range.last);
+            self.acknowledged.extend(ranges.map(|number| (ack.session, number)));
         }
         if batch.revision != self.revision {
             return Err(format!("{at:?} says that it ends at revision {}, not {}", batch.revision, self.revision));

@@ -33,8 +33,12 @@ impl LagClock {
             self.notes.push_back(Note { before: self.looked_at, at: now, index });
         }
         self.looked_at = now;
-        if self.notes.len() > NOTES_MAX {
-            self.notes.pop_front();
+        if self.notes.len() > NOTES_MAX
+            && let Some(gone) = self.notes.pop_front()
+            && let Some(oldest) = self.notes.front_mut()
+        {
+            // It stands for the one that is gone, too: what is forgotten must make nothing look younger.
+            oldest.before = gone.before;
         }
     }
 
@@ -134,5 +138,9 @@ mod tests {
         assert_eq!(clock.nothing_beyond_at(9), Duration::ZERO);
         assert_eq!(clock.nothing_beyond_at(10), at(2));
         assert_eq!(clock.nothing_beyond_at(20), at(4), "something came that no look has met yet");
+        for second in 5..2 * NOTES_MAX as u64 {
+            clock.note(at(second), 10 * second);
+        }
+        assert_eq!(clock.nothing_beyond_at(10), Duration::ZERO, "what is forgotten makes nothing look younger");
     }
 }

@@ -332,6 +332,20 @@ mod tests {
         }
     }
 
+    /// A runtime that has ended begins no read any more: that is the node's end, not a fault inside of it.
+    #[test]
+    fn a_read_that_the_end_of_the_node_cut_off_is_no_fault() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let panicked = runtime.block_on(runtime.spawn_blocking(|| panic!("on purpose"))).unwrap_err();
+        assert_eq!(Problem::joined(panicked).code(), Code::Internal);
+
+        let node = runtime.handle().clone();
+        runtime.shutdown_background();
+        let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let cut_off = other.block_on(node.spawn_blocking(|| ())).unwrap_err();
+        assert_eq!(Problem::joined(cut_off).code(), Code::ShuttingDown);
+    }
+
     #[test]
     fn a_problem_says_what_the_contract_promises() {
         let problem = Problem::parameter("limit", "at least 1");

@@ -58,7 +58,7 @@ struct PlantedArgs {
     /// Hunts these, or `all`.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     run: Vec<String>,
-    /// Hunts in the same builds with the bugs off: nothing may be caught.
+    /// Sets the traps of these bugs, each once, in the same builds with the bugs off: nothing may be caught.
     #[arg(long, requires = "run")]
     off: bool,
     /// Where runs are kept.
@@ -264,10 +264,20 @@ fn hunt_planted(args: &PlantedArgs, output: Output) -> Result<bool> {
         }
     }
     let all = args.run.iter().any(|name| name == "all");
-    let bugs: Vec<&Bug> = match all {
+    let mut bugs: Vec<&Bug> = match all {
         true => BUGS.iter().collect(),
         false => args.run.iter().map(|name| planted::named(name)).collect::<Result<_>>()?,
     };
+    if args.off {
+        // With no bug on, what differs is only the trap.
+        let mut traps = Vec::new();
+        bugs.retain(|bug| {
+            !traps.contains(&bug.caught_by) && {
+                traps.push(bug.caught_by);
+                true
+            }
+        });
+    }
     let mut all_right = true;
     for bug in bugs {
         let hunt = planted::hunt(bug, !args.off, &build, &args.runs)?;
@@ -283,7 +293,8 @@ fn hunt_planted(args: &PlantedArgs, output: Output) -> Result<bool> {
             (false, true) => "FALSE ALARM",
             (false, false) => "NOT CAUGHT",
         };
-        writeln!(out, "{:<26} {word} after {:.1} s by {}: {}", bug.name, hunt.seconds, bug.caught_by, hunt.by)?;
+        let name = if hunt.planted { bug.name } else { "nothing planted" };
+        writeln!(out, "{name:<26} {word} after {:.1} s by {}: {}", hunt.seconds, bug.caught_by, hunt.by)?;
     }
     Ok(all_right)
 }

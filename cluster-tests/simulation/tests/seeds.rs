@@ -89,6 +89,19 @@ fn a_leader_that_applies_slowly_says_so() {
     holds(88);
 }
 
+/// A truncation failed, and the node ended as it must. It had reached the disk all the same: nothing was lost by that.
+#[test]
+fn a_write_that_failed_is_in_doubt() {
+    holds(10813);
+    holds(10993);
+}
+
+/// A number that was given up while it was being decided is acknowledged in the same batch, behind what that decided.
+#[test]
+fn a_number_given_up_while_it_is_decided_takes_effect() {
+    holds(10109);
+}
+
 /// Disks that acknowledge before anything is durable are found out within a few seeds.
 #[test]
 fn lying_disks_are_found_out() {

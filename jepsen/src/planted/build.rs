@@ -54,6 +54,11 @@ impl Build {
     /// When cargo fails; it has said why.
     pub fn make(&self) -> Result<()> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the root of the repository")?;
+        ensure!(
+            root.join("Cargo.toml").is_file(),
+            "the sources of this program are no longer in {}: build it anew",
+            root.display()
+        );
         self.begin_with_dependencies()?;
         // The whole workspace: other selections give dependencies other features, and RocksDB is compiled once more.
         let status = Command::new("cargo")

@@ -10,8 +10,10 @@
 
 pub mod clock;
 mod disk;
+mod faults;
 pub mod files;
 mod fuse;
+mod heal;
 mod kernel;
 mod look;
 pub mod network;
@@ -19,6 +21,7 @@ mod node;
 mod packages;
 mod process;
 mod proxy;
+mod setup;
 mod slot;
 mod sync;
 mod tool;
@@ -28,82 +31,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use cluster_tests::{PortLease, give_up, wait_until};
+use anyhow::{Context, Result, bail};
+use cluster_tests::PortLease;
 
 pub use fuse::{DiskFaults, DiskToll};
 pub use look::{Leader, State};
 pub use network::{Faults, Network, Party, Toll, Treatment};
 pub use node::{Ending, Node};
 pub use packages::{Missing, advice, is_root, missing};
+pub use setup::{Needs, Spec};
 
-use crate::planted;
-use clock::Skew;
 use disk::Disks;
 use fuse::Fuse;
 use kernel::Kernel;
-use node::Setup;
-use proxy::Proxy;
 use slot::Slot;
 use sync::Guarded;
 
 /// The service key of every cluster under test.
 const SERVICE_KEY: &str = "jepsen-service-key-00000000000000000000";
-/// Bounds that let a log be purged within seconds.
-const SMALL_LIMITS: [&str; 2] = ["snapshot_log_entries=200", "log_keep_entries=50"];
 /// How long a new cluster may take until all nodes are ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-
-/// What a run asks for.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// How many nodes, with ids from 1.
-    pub nodes: usize,
-    /// What every random choice follows from.
-    pub seed: u64,
-    /// The folder of the run. It must have no spaces in its path.
-    pub folder: PathBuf,
-    /// The program under test.
-    pub binary: PathBuf,
-    /// What the faults of the run need.
-    pub needs: Needs,
-    /// More flags for `aerodb server`.
-    pub args: Vec<String>,
-    /// The planted bug that is on in the nodes.
-    pub planted: Option<String>,
-}
-
-/// What the faults of a run need beside plain processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// A network namespace for each node, whose packets can be dropped. Without this need a world still uses them when it
-    /// can, which is as root and with the tools installed.
-    pub namespaces: bool,
-    /// Data on disks that can lose power or be full.
-    pub power_cut: bool,
-    /// Data behind a file system that fails when told to.
-    pub fuse: bool,
-    /// Wall clocks that can be set.
-    pub clock: bool,
-    /// A proxy of our own between the nodes, which delays.
-    pub proxy: bool,
-    /// Nodes that make snapshots and purge their log after a few hundred entries.
-    pub snapshots: bool,
-}
-
-impl Needs {
-    /// What either needs.
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            namespaces: self.namespaces || other.namespaces,
-            power_cut: self.power_cut || other.power_cut,
-            fuse: self.fuse || other.fuse,
-            clock: self.clock || other.clock,
-            proxy: self.proxy || other.proxy,
-            snapshots: self.snapshots || other.snapshots,
-        }
-    }
-}
 
 /// What was done to the nodes since the start, and what they did by themselves.
 #[derive(Clone, Debug, Default)]
@@ -154,73 +101,6 @@ impl World {
             bail!("the faults of this run need more than is here:\n{advice}");
         }
         tokio::task::spawn_blocking(move || Self::build_blocking(spec)).await?
-    }
-
-    fn build_blocking(mut spec: Spec) -> Result<Self> {
-        std::fs::create_dir_all(&spec.folder).with_context(|| format!("create {:?}", spec.folder))?;
-        spec.folder = spec.folder.canonicalize()?;
-        let spaced = spec.folder.to_string_lossy().contains(char::is_whitespace);
-        ensure!(!spaced, "the folder of a run must have no spaces in its path: {:?}", spec.folder);
-        ensure!((1..=100).contains(&spec.nodes), "a cluster of {} nodes", spec.nodes);
-        let ids: Vec<u64> = (1..=spec.nodes as u64).collect();
-        let slot = Slot::take(&spec.folder)?;
-        let namespaces = spec.needs.namespaces || missing(&Needs { namespaces: true, ..Needs::default() }).is_empty();
-
-        let disks = if spec.needs.power_cut { Some(Disks::start(&spec.folder, &ids)?) } else { None };
-        let proxy = if spec.needs.proxy || !namespaces { Some(Proxy::start(spec.seed)?) } else { None };
-        let kernel = if namespaces { Some(Kernel::start(slot.clone(), &ids, proxy.is_some())?) } else { None };
-        let (mut places, mut ports) = (Vec::new(), Vec::new());
-        for &id in &ids {
-            let place = match (&kernel, &proxy) {
-                (Some(kernel), proxy) => {
-                    if let Some(proxy) = proxy {
-                        kernel.listen_for(id, proxy)?;
-                    }
-                    let peer = format!("{}:{}", kernel::known_as(id), kernel::PEER_PORT);
-                    let http = format!("{}:{}", kernel.addr(id), kernel::HTTP_PORT);
-                    Place { http, listen: peer.clone(), peer }
-                }
-                (None, Some(proxy)) => {
-                    let (http, peer) = (PortLease::take()?, PortLease::take()?);
-                    let known = proxy.serve_loopback(id, ([127, 0, 0, 1], peer.port()).into())?;
-                    let place = Place { http: http.addr(), listen: peer.addr(), peer: known.to_string() };
-                    ports.extend([http, peer]);
-                    place
-                }
-                (None, None) => bail!("no way between the nodes"),
-            };
-            places.push(place);
-        }
-        let peers = ids.iter().zip(&places).map(|(id, place)| format!("{id}={}", place.peer));
-        let peers = peers.collect::<Vec<_>>().join(",");
-        ensure!(!(spec.needs.fuse && spec.needs.power_cut), "a disk that loses power cannot lie behind one that fails");
-        let (mut nodes, mut layers) = (Vec::new(), BTreeMap::new());
-        for (&id, place) in ids.iter().zip(&places) {
-            let mut home = match &disks {
-                Some(disks) => disks.point(id)?,
-                None => spec.folder.join(format!("node-{id}")),
-            };
-            if spec.needs.fuse {
-                let layer = Fuse::mount(&home.join("below"), &home.join("disk"), spec.seed ^ id)?;
-                home = layer.point().to_owned();
-                layers.insert(id, layer);
-            }
-            nodes.push(Arc::new(Node::new(setup(&spec, id, place, &peers, home.join("data"))?)));
-        }
-        // A proxy from the environment has no place between a test and its cluster.
-        let http = reqwest::Client::builder().no_proxy().build().context("make a client")?;
-        Ok(Self {
-            nodes,
-            layers,
-            network: Arc::new(Network::new(kernel, proxy)),
-            disks: disks.map(Arc::new),
-            clocks: spec.needs.clock,
-            tally: Guarded::default(),
-            http,
-            spec,
-            _ports: ports,
-            _slot: slot,
-        })
     }
 
     /// The ids of all nodes.
@@ -297,8 +177,6 @@ impl World {
         self.network.kernel.as_ref().map(Kernel::marks).unwrap_or_default()
     }
 
-    // ---- what can be done to nodes ----
-
     /// Starts a node. It is an error if it runs.
     pub async fn start_node(&self, id: u64) -> Result<()> {
         let (node, network) = (self.node(id)?.clone(), self.network.clone());
@@ -313,24 +191,6 @@ impl World {
         .await
     }
 
-    /// Kills these nodes, all at once, with SIGKILL; says how many ran.
-    pub async fn kill(&self, ids: &[u64]) -> Result<usize> {
-        let nodes = self.chosen(ids)?;
-        let killed = blocking(move || {
-            for node in &nodes {
-                node.kill_begin()?;
-            }
-            let mut killed = 0;
-            for node in &nodes {
-                killed += usize::from(node.kill()?);
-            }
-            Ok(killed)
-        })
-        .await?;
-        self.tally.lock().killed += killed as u64;
-        Ok(killed)
-    }
-
     /// Starts those of these nodes that do not run.
     pub async fn start_stopped(&self, ids: &[u64]) -> Result<()> {
         for node in self.chosen(ids)? {
@@ -339,120 +199,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Stops a node with SIGSTOP, if it runs; says whether it did.
-    pub async fn pause(&self, id: u64) -> Result<bool> {
-        let node = self.node(id)?.clone();
-        if !node.is_running() {
-            return Ok(false);
-        }
-        blocking(move || node.pause()).await?;
-        self.tally.lock().paused += 1;
-        Ok(true)
-    }
-
-    /// Lets a node go on after [`World::pause`].
-    pub async fn resume(&self, id: u64) -> Result<()> {
-        let node = self.node(id)?.clone();
-        blocking(move || node.resume()).await
-    }
-
-    /// Empties a node's data; kills it before if it runs.
-    pub async fn wipe(&self, id: u64) -> Result<()> {
-        self.kill(&[id]).await?;
-        let node = self.node(id)?.clone();
-        blocking(move || node.wipe()).await?;
-        self.tally.lock().wiped += 1;
-        Ok(())
-    }
-
-    /// Cuts the power of these nodes, all at once. They are off then; their data is what their disks had at that instant.
-    ///
-    /// First their cables are pulled, so that nothing that a node says after the instant is heard; then their disks are
-    /// cloned while they still run, in the middle of whatever they do; then they are killed. So what a node has told
-    /// others was told before its disk was cloned.
-    pub async fn power_cut(&self, ids: &[u64]) -> Result<usize> {
-        let disks = self.disks.clone().context("this run has no disks that can lose power")?;
-        let (nodes, network) = (self.chosen(ids)?, self.network.clone());
-        let nodes: Vec<_> = nodes.into_iter().filter(|node| node.pid().is_some()).collect();
-        let count = nodes.len();
-        blocking(move || {
-            let kernel = network.kernel.as_ref().context("a power cut needs network namespaces")?;
-            for node in &nodes {
-                kernel.unplug(node.id())?;
-            }
-            for node in &nodes {
-                disks.clone_now(node.id())?;
-            }
-            for node in &nodes {
-                node.kill_begin()?;
-            }
-            for node in &nodes {
-                node.kill()?;
-                disks.swap(node.id())?;
-                network.renew(node.id())?;
-            }
-            Ok(())
-        })
-        .await?;
-        self.tally.lock().power_cut += count as u64;
-        Ok(count)
-    }
-
-    /// Changes what is wrong with the network. When this returns, it is so.
-    pub async fn change_network(&self, change: impl FnOnce(&mut Faults) + Send + 'static) -> Result<()> {
-        let network = self.network.clone();
-        blocking(move || network.change(change)).await
-    }
-
-    /// What happened to traffic since the start.
-    pub async fn toll(&self) -> Result<Toll> {
-        let network = self.network.clone();
-        blocking(move || Ok(network.toll())).await
-    }
-
-    /// Makes all connections between nodes that are open now at this node dead: nothing arrives on them any more, in
-    /// either direction, and neither end is told. New connections work. Says how many there are.
-    pub async fn deaden_connections(&self, id: u64) -> Result<usize> {
-        let network = self.network.clone();
-        blocking(move || {
-            let kernel = network.kernel.as_ref().context("dead connections need network namespaces")?;
-            let open = kernel.connections(id)?;
-            network.change(|faults| {
-                for (other, their_port, our_port) in &open {
-                    faults.dead_connections.insert((id, *other, *their_port, *our_port));
-                    faults.dead_connections.insert((*other, id, *our_port, *their_port));
-                }
-            })?;
-            Ok(open.len())
-        })
-        .await
-    }
-
-    /// Sets a node's wall clock.
-    pub fn set_clock(&self, id: u64, skew: Skew) -> Result<()> {
-        ensure!(self.clocks, "the clocks of this run cannot be set");
-        clock::set(&clock::file(&self.spec.folder, id), skew)
-    }
-
-    /// Fills a node's disk until this many bytes are free.
-    pub async fn fill_disk(&self, id: u64, left_bytes: u64) -> Result<u64> {
-        let disks = self.disks.clone().context("this run has no disks that can be full")?;
-        blocking(move || disks.fill(id, left_bytes)).await
-    }
-
-    /// Gives the room back that [`World::fill_disk`] took.
-    pub async fn unfill_disk(&self, id: u64) -> Result<()> {
-        let disks = self.disks.clone().context("this run has no disks that can be full")?;
-        blocking(move || disks.unfill(id)).await
-    }
-
-    /// How much room a node's disk has.
-    pub fn disk_free_bytes(&self, id: u64) -> Result<u64> {
-        let disks = self.disks.as_ref().context("this run has no disks that can be full")?;
-        let stat = rustix::fs::statvfs(disks.point(id)?)?;
-        Ok(stat.f_bavail * stat.f_frsize)
     }
 
     /// Copies the data of all nodes out of disks that go with the world, into `node-K/kept` of the run's folder. The nodes
@@ -484,21 +230,6 @@ impl World {
         self.ids().into_iter().map(|id| self.spec.folder.join(format!("node-{id}"))).collect()
     }
 
-    /// Sets what is wrong with a node's disk.
-    pub fn set_disk(&self, id: u64, faults: DiskFaults) -> Result<()> {
-        self.layer(id)?.set(faults);
-        Ok(())
-    }
-
-    /// How often a node's disk failed since the start.
-    pub fn disk_toll(&self, id: u64) -> Result<DiskToll> {
-        Ok(self.layer(id)?.toll())
-    }
-
-    fn layer(&self, id: u64) -> Result<&Fuse> {
-        self.layers.get(&id).context("the disks of this run cannot be told to fail")
-    }
-
     /// What was done to the nodes since the start.
     pub fn tally(&self) -> Tally {
         let mut tally = self.tally.lock();
@@ -506,90 +237,6 @@ impl World {
             tally.endings.extend(node.take_endings());
         }
         tally.clone()
-    }
-
-    // ---- the end of all faults ----
-
-    /// Ends every fault and starts every node that does not run.
-    pub async fn heal(&self) -> Result<()> {
-        self.change_network(|faults| *faults = Faults::default()).await?;
-        for id in self.ids() {
-            if self.clocks {
-                self.set_clock(id, Skew::default())?;
-            }
-            if self.disks.is_some() {
-                self.unfill_disk(id).await?;
-            }
-            if self.spec.needs.fuse {
-                self.set_disk(id, DiskFaults::default())?;
-            }
-            self.node(id)?.end_excuse();
-            self.resume(id).await?;
-        }
-        self.start_stopped(&self.ids()).await
-    }
-
-    /// Waits until all nodes are ready, one leads, and all hold the same state. Nothing may write meanwhile.
-    ///
-    /// A node that ends by itself is the end of this wait, unless its data was damaged by us: that one is wiped and
-    /// started again, as an operator does, and must come back with what the others have.
-    pub async fn wait_healthy(&self, deadline: Duration) -> Result<()> {
-        let started = std::time::Instant::now();
-        self.wait_ready(deadline).await?;
-        self.wait_converged(deadline.saturating_sub(started.elapsed())).await.map(drop)
-    }
-
-    /// Waits until all nodes are ready and name the same leader.
-    pub async fn wait_ready(&self, deadline: Duration) -> Result<Leader> {
-        wait_until(deadline, "all nodes to be ready, with one leader", || async {
-            self.replace_damaged().await?;
-            let states = self.states().await;
-            let mut leaders = BTreeMap::new();
-            for (id, state) in &states {
-                let state = state.as_ref().map_err(|error| anyhow::anyhow!("node {id}: {error:#}"))?;
-                ensure!(state.ready, "node {id} is not ready: {}", state.why);
-                let leader = state.leader().with_context(|| format!("node {id} knows no leader"))?;
-                leaders.insert(leader.id, leader);
-            }
-            ensure!(leaders.len() == 1, "the nodes disagree about who leads: {leaders:?}");
-            leaders.into_values().next().context("no node")
-        })
-        .await
-    }
-
-    /// Waits until all nodes have applied the same and hold the same state; gives its digest.
-    pub async fn wait_converged(&self, deadline: Duration) -> Result<String> {
-        wait_until(deadline, "all nodes to hold the same state", || async {
-            self.replace_damaged().await?;
-            let digests = futures::future::try_join_all(self.ids().into_iter().map(|id| self.digest(id))).await?;
-            let first = digests.first().cloned().context("no node")?;
-            ensure!(digests.iter().all(|digest| *digest == first), "{digests:?}");
-            Ok(first)
-        })
-        .await
-    }
-
-    /// Wipes and starts nodes that ended because of what we did to their data.
-    async fn replace_damaged(&self) -> Result<()> {
-        for node in &self.nodes {
-            let Some(ending) = node.ended() else { continue };
-            if node.damaged().is_none() && ending.excuse.is_some() {
-                self.start_node(node.id()).await?;
-                continue;
-            }
-            if node.damaged().is_none() {
-                let words = if ending.reason.is_empty() { "without a word" } else { &ending.reason };
-                return Err(give_up(format!(
-                    "node {} ended by itself ({}): {words}\n{}",
-                    node.id(),
-                    ending.status,
-                    node.log_tail(20)
-                )));
-            }
-            self.wipe(node.id()).await?;
-            self.start_node(node.id()).await?;
-        }
-        Ok(())
     }
 
     fn chosen(&self, ids: &[u64]) -> Result<Vec<Arc<Node>>> {
@@ -606,41 +253,6 @@ impl Drop for World {
             let _ = node.kill();
         }
     }
-}
-
-/// Where a node is.
-struct Place {
-    /// For clients.
-    http: String,
-    /// Where it listens for members.
-    listen: String,
-    /// Where members find it.
-    peer: String,
-}
-
-fn setup(spec: &Spec, id: u64, place: &Place, peers: &str, data_dir: PathBuf) -> Result<Setup> {
-    let flags = [
-        ("--node-id", id.to_string()),
-        ("--data-dir", data_dir.display().to_string()),
-        ("--http-addr", place.http.clone()),
-        ("--peer-addr", place.listen.clone()),
-        ("--advertise-peer", place.peer.clone()),
-        ("--peers", peers.to_owned()),
-    ];
-    let mut args = vec!["server".to_owned()];
-    args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-    if spec.needs.snapshots {
-        let limits = SMALL_LIMITS.iter().flat_map(|limit| ["--limit".to_owned(), (*limit).to_owned()]);
-        args.extend(limits);
-    }
-    args.extend(spec.args.iter().cloned());
-    let mut env = vec![("AERODB_SERVICE_KEY".to_owned(), SERVICE_KEY.to_owned())];
-    env.extend(spec.planted.iter().map(|bug| (planted::VARIABLE.to_owned(), bug.clone())));
-    if spec.needs.clock {
-        env.extend(clock::environment(&clock::file(&spec.folder, id))?);
-    }
-    let (url, log) = (format!("http://{}", place.http), spec.folder.join(format!("node-{id}.log")));
-    Ok(Setup { id, binary: spec.binary.clone(), args, env, url, data_dir, log })
 }
 
 /// Runs what may block for some milliseconds where that is allowed.

@@ -18,6 +18,9 @@ pub trait Watch: Send + Sync + 'static {
     /// all before it, would be found after a power cut.
     fn wrote(&self, role: Role, batch: &WriteBatch, content: &Content, durable: bool);
 
+    /// Writing `batch` to the store `role` failed: after a power cut it may be found all the same.
+    fn failed(&self, role: Role, batch: &WriteBatch);
+
     /// All of `content` is durable in the store `role`.
     fn durable(&self, role: Role, content: &Content);
 
@@ -31,6 +34,7 @@ pub struct Nobody;
 
 impl Watch for Nobody {
     fn wrote(&self, _: Role, _: &WriteBatch, _: &Content, _: bool) {}
+    fn failed(&self, _: Role, _: &WriteBatch) {}
     fn durable(&self, _: Role, _: &Content) {}
     fn opened(&self, _: Role, _: &Content) {}
 }

@@ -130,12 +130,12 @@ impl Store for SimStore {
     }
 
     fn write(&self, batch: WriteBatch, sync: bool) -> Result<()> {
-        let (flushed, content) = {
+        let written = {
             let mut inner = self.disk.inner.lock();
-            let flushed = inner.write(self.id, self.life, &batch, sync)?;
-            let (volume, ..) = inner.volume(self.id, self.life)?;
-            (flushed, volume.now.clone())
+            let flushed = inner.write(self.id, self.life, &batch, sync);
+            flushed.and_then(|flushed| Ok((flushed, inner.volume(self.id, self.life)?.0.now.clone())))
         };
+        let (flushed, content) = written.inspect_err(|_| self.disk.watch.failed(self.role(), &batch))?;
         if let Some(flushed) = flushed {
             self.disk.watch.durable(self.role(), &flushed);
         }

@@ -49,6 +49,7 @@ pub use figures::{figure, longest, median, rounds};
 pub use network::{Fault, Network, Source};
 pub use node::Node;
 pub use ports::PortLease;
+pub use process::spawn;
 pub use prometheus::Exposition;
 pub use stalls::Stalls;
 pub use wait::{give_up, wait_until};

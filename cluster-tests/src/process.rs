@@ -10,7 +10,10 @@ use std::sync::mpsc;
 ///
 /// The kernel ties that promise to the *thread* that started the child, and a test's threads come and go. So one
 /// thread that lives as long as the process starts all children.
-pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn(mut command: Command) -> io::Result<Child> {
     die_with_parent(&mut command);
     let (reply, answer) = mpsc::sync_channel(1);
     starter().send((command, reply)).map_err(io::Error::other)?;

@@ -220,6 +220,27 @@ async fn a_power_cut_loses_what_was_not_synced_and_only_that() {
     assert_eq!(world.tally().power_cut, 15);
 }
 
+/// As in a mix: one fault changes the network while another pulls a cable, which there is then nothing to do at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_network_changes_while_power_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(spec) = spec(&folder, 3, Needs { power_cut: true, ..namespaces() }) else { return };
+    let world = World::start(spec).await.unwrap();
+    for _ in 0..2 {
+        let changes = async {
+            for permille in 1..=15 {
+                let way = (Party::Node(2), Party::Node(1));
+                world.change_network(move |faults| _ = faults.loss_permille.insert(way, permille)).await.unwrap();
+            }
+        };
+        let (cut, ()) = tokio::join!(world.power_cut(&[1]), changes);
+        assert_eq!(cut.unwrap(), 1);
+        world.start_node(1).await.unwrap();
+        world.heal().await.unwrap();
+        world.wait_healthy(LATER).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_full_and_has_room_again() {
     let folder = tempfile::tempdir().unwrap();

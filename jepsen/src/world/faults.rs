@@ -63,9 +63,8 @@ impl World {
         let nodes: Vec<_> = nodes.into_iter().filter(|node| node.pid().is_some()).collect();
         let count = nodes.len();
         blocking(move || {
-            let kernel = network.kernel.as_ref().context("a power cut needs network namespaces")?;
             for node in &nodes {
-                kernel.unplug(node.id())?;
+                network.unplug(node.id())?;
             }
             for node in &nodes {
                 disks.clone_now(node.id())?;

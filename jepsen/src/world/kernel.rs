@@ -9,6 +9,7 @@
 //! A packet is dropped where it arrives, before anything else looks at it. Only what goes to the clients is dropped where
 //! it leaves, because the clients' end belongs to the machine.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,6 +39,8 @@ pub(crate) struct Kernel {
     nodes: Vec<Cable>,
     /// Whether nodes reach each other through our proxy.
     proxied: bool,
+    /// Nodes whose cable is pulled.
+    unplugged: Guarded<BTreeSet<u64>>,
     /// What namespaces that are gone had counted.
     past: Guarded<Toll>,
 }
@@ -57,7 +60,7 @@ impl Kernel {
         tool::run(&format!("ip addr add {}/24 dev {bridge}", slot.addr(CLIENTS)))?;
         tool::run(&format!("ip link set {bridge} up"))?;
         let cables = nodes.iter().map(|&node| Cable { node, generation: Guarded::new(0) }).collect();
-        let kernel = Self { slot, nodes: cables, proxied, past: Guarded::default() };
+        let kernel = Self { slot, nodes: cables, proxied, unplugged: Guarded::default(), past: Guarded::default() };
         for node in nodes {
             kernel.plug(*node)?;
         }
@@ -93,6 +96,7 @@ impl Kernel {
     /// holds for its connections ever will.
     pub(crate) fn unplug(&self, node: u64) -> Result<()> {
         let toll = self.count(node).unwrap_or_default();
+        self.unplugged.lock().insert(node);
         tool::run(&format!("ip link del {}", self.slot.cable(node)))?;
         let mut past = self.past.lock();
         *past = *past + toll;
@@ -105,7 +109,9 @@ impl Kernel {
         if let Some(cable) = self.nodes.iter().find(|cable| cable.node == node) {
             *cable.generation.lock() += 1;
         }
-        self.plug(node)
+        self.plug(node)?;
+        self.unplugged.lock().remove(&node);
+        Ok(())
     }
 
     fn plug(&self, node: u64) -> Result<()> {
@@ -170,6 +176,10 @@ impl Kernel {
 
     /// Makes the node's namespace have exactly these faults, in one step.
     pub(crate) fn apply(&self, node: u64, faults: &Faults) -> Result<()> {
+        if self.unplugged.lock().contains(&node) {
+            // There is no cable to do it to. The next one is told when it is plugged in.
+            return Ok(());
+        }
         let mut rules = "flush chain ip faults arriving\nflush chain ip faults leaving\n".to_owned();
         let mut add = |way: (Party, Party), what: &str| {
             let place = match way {

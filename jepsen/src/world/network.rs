@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::kernel::Kernel;
 use super::proxy::Proxy;
@@ -134,6 +134,14 @@ impl Network {
     /// What is wrong now.
     pub fn faults(&self) -> Faults {
         self.faults.lock().clone()
+    }
+
+    /// Pulls a node's cable, until [`Network::renew`].
+    pub(crate) fn unplug(&self, node: u64) -> Result<()> {
+        let kernel = self.kernel.as_ref().context("a power cut needs network namespaces")?;
+        // Held over all of it, so that no change is under way at that cable.
+        let _faults = self.faults.lock();
+        kernel.unplug(node)
     }
 
     /// Tells a namespace that is new what is wrong.

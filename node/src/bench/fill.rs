@@ -1,10 +1,10 @@
 //! What must be there before a benchmark can run: the collection, and for reads its documents.
 
+use aerodb_load::{DocumentMaker, id};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::documents::{self, DocumentMaker};
-use super::options::Load;
+use super::options::Settings;
 use crate::client::{Call, Client, Error, segment};
 use crate::commands::random_key;
 use crate::output::Output;
@@ -17,7 +17,7 @@ const BATCH_DOCUMENTS_MAX: u64 = 500;
 const BATCHES_AT_ONCE: usize = 4;
 
 /// Creates the collection if there is none, and fills it if documents will be read.
-pub(super) async fn prepare(client: &Client, load: &Load, output: Output) -> anyhow::Result<()> {
+pub(super) async fn prepare(client: &Client, load: &Settings, output: Output) -> anyhow::Result<()> {
     let collection = Call::post("/admin/collections").json(&json!({ "name": load.collection }))?;
     match client.send(&collection.idempotency_key(random_key())).await {
         Err(error) if error.problem().is_none_or(|problem| problem.status != 409) => return Err(error.into()),
@@ -40,14 +40,14 @@ pub(super) async fn prepare(client: &Client, load: &Load, output: Output) -> any
 
 /// Whether the first and the last document are there: batches are filled in order, a few at a time, so a collection
 /// that was left half full lacks its end.
-async fn is_full(client: &Client, load: &Load) -> Result<bool, Error> {
+async fn is_full(client: &Client, load: &Settings) -> Result<bool, Error> {
     let path = format!("/api/{}", segment(&load.collection));
     let count = client.send(&Call::get(&path).query("limit", "1").query("count", "exact")).await?;
     if count.json::<Value>()?["count"].as_u64().is_some_and(|count| count < load.documents) {
         return Ok(false);
     }
     for number in [0, load.documents - 1] {
-        match client.send(&Call::get(format!("{path}/{}", documents::id(number)))).await {
+        match client.send(&Call::get(format!("{path}/{}", id(number)))).await {
             Ok(_) => {}
             Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => return Ok(false),
             Err(error) => return Err(error),
@@ -58,7 +58,7 @@ async fn is_full(client: &Client, load: &Load) -> Result<bool, Error> {
 
 async fn fill_batch(
     client: &Client,
-    load: &Load,
+    load: &Settings,
     maker: &DocumentMaker,
     numbers: std::ops::Range<u64>,
 ) -> Result<(), Error> {
@@ -68,7 +68,7 @@ async fn fill_batch(
         if body.len() > 1 {
             body.push(b',');
         }
-        body.extend_from_slice(&maker.make(Some(&documents::id(number)), &mut rand::rng()));
+        body.extend_from_slice(&maker.make(Some(&id(number)), &mut rand::rng()));
     }
     body.push(b']');
     match client.send(&Call::post(&path).raw_json(body).idempotency_key(random_key())).await {
@@ -79,7 +79,7 @@ async fn fill_batch(
     }
     for number in numbers {
         let body = maker.make(None, &mut rand::rng());
-        let call = Call::put(format!("{path}/{}", documents::id(number))).raw_json(body);
+        let call = Call::put(format!("{path}/{}", id(number))).raw_json(body);
         client.send(&call.idempotency_key(random_key())).await?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aerodb_load::{Keys, Load};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -27,9 +28,8 @@ pub(crate) enum Mode {
 }
 
 /// How documents are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Keys {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum KeysArg {
     /// A few documents most of the time, as real users do
     Zipfian,
     /// All alike
@@ -65,7 +65,7 @@ pub(crate) struct BenchCommand {
     value_bytes: u32,
     /// How documents are chosen
     #[arg(long, value_enum, default_value = "zipfian")]
-    keys: Keys,
+    keys: KeysArg,
     /// With --mode mixed: how many of 100 requests are reads
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     reads: u8,
@@ -79,9 +79,9 @@ pub(crate) struct BenchCommand {
     pub(super) connect: ConnectArgs,
 }
 
-/// The load, checked.
+/// What to run, checked.
 #[derive(Debug, Serialize)]
-pub(super) struct Load {
+pub(super) struct Settings {
     pub(super) mode: Mode,
     pub(super) connections: u32,
     pub(super) rate: Option<f64>,
@@ -103,7 +103,7 @@ pub(super) struct Load {
     pub(super) token: Option<Secret>,
 }
 
-impl Load {
+impl Settings {
     /// The load that a command asks for.
     pub(super) fn from_command(command: &BenchCommand) -> Result<Self, Advice> {
         if command.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0 || rate > 10_000_000.0) {
@@ -124,7 +124,10 @@ impl Load {
             timeout: command.timeout,
             documents: command.documents,
             value_bytes: command.value_bytes,
-            keys: command.keys,
+            keys: match command.keys {
+                KeysArg::Zipfian => Keys::Zipfian,
+                KeysArg::Uniform => Keys::Uniform,
+            },
             reads_percent: match command.mode {
                 Mode::Read | Mode::StaleRead => 100,
                 Mode::Write | Mode::Insert => 0,
@@ -137,9 +140,31 @@ impl Load {
         })
     }
 
+    /// What the load generator is to do.
+    pub(super) fn load(&self) -> Load {
+        Load {
+            connections: self.connections,
+            threads: self.threads,
+            rate: self.rate,
+            warmup: self.warmup,
+            duration: self.duration,
+            timeout: self.timeout,
+            reads_percent: self.reads_percent,
+            inserts: self.mode == Mode::Insert,
+            documents: self.documents,
+            value_bytes: self.value_bytes,
+            keys: self.keys,
+        }
+    }
+
+    /// Whether reads may be as old as the node has them.
+    pub(super) fn is_stale(&self) -> bool {
+        self.mode == Mode::StaleRead
+    }
+
     /// What reads promise, for the label of the figures.
     pub(super) fn read_consistency(&self) -> &'static str {
-        if self.mode == Mode::StaleRead { "stale" } else { "linearizable" }
+        if self.is_stale() { "stale" } else { "linearizable" }
     }
 }
 

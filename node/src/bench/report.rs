@@ -1,44 +1,37 @@
 //! The figures of a benchmark, for people and for programs.
 
+use aerodb_load::{Stats, describe};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::machine;
-use super::options::Load;
-use super::pacer::Schedule;
-use super::stats::Stats;
+use super::options::Settings;
 use crate::output::{Align, Table};
 use crate::units;
 
 /// What was asked for, and what came of it.
 pub(super) struct Report<'a> {
-    pub(super) load: &'a Load,
+    pub(super) settings: &'a Settings,
     pub(super) stats: &'a Stats,
-    pub(super) schedule: &'a Schedule,
 }
 
 impl Report<'_> {
-    /// How long it was measured: to the last answer, so that a slow end does not raise the rate.
     fn seconds(&self) -> f64 {
-        let planned = self.load.duration.as_secs_f64();
-        let last = self.stats.last_answer;
-        let actual = last.map_or(0.0, |last| last.saturating_duration_since(self.schedule.measured_from).as_secs_f64());
-        actual.max(planned)
+        self.stats.seconds(self.settings.duration)
     }
 
     /// For programs.
     pub(super) fn value(&self) -> Value {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "settings": self.load,
-            "loop": if self.load.rate.is_some() { "open" } else { "closed" },
-            "machine": machine::describe(),
+            "settings": self.settings,
+            "loop": if self.settings.rate.is_some() { "open" } else { "closed" },
+            "machine": describe(),
             "seconds": self.seconds(),
             "succeeded": self.stats.succeeded(),
             "failed": self.stats.failed(),
             "unsent": self.stats.unsent,
             "per_second": self.stats.succeeded() as f64 / self.seconds(),
-            "reads": figures(&self.stats.reads, self.seconds(), Some(self.load.read_consistency())),
+            "reads": figures(&self.stats.reads, self.seconds(), Some(self.settings.read_consistency())),
             "writes": figures(&self.stats.writes, self.seconds(), None),
             "errors": self.stats.errors,
         })
@@ -46,7 +39,7 @@ impl Report<'_> {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let load = self.load;
+        let load = self.settings;
         let pace = match load.rate {
             Some(rate) => format!("{} requests/s meant to start (open loop)", units::count(rate as u64)),
             None => "as fast as answered (closed loop)".to_owned(),
@@ -59,7 +52,7 @@ impl Report<'_> {
             units::bytes(u64::from(load.value_bytes)),
             units::millis(load.duration.as_secs_f64() * 1e3),
             units::millis(load.warmup.as_secs_f64() * 1e3),
-            machine::describe().text(),
+            describe().text(),
             self.table(),
         );
         if self.stats.failed() > 0 {
@@ -79,7 +72,7 @@ impl Report<'_> {
         let names = ["requests", "count", "per second", "mean", "p50", "p90", "p99", "p99.9", "max"];
         let mut table =
             Table::new(names.map(|name| (name, if name == "requests" { Align::Left } else { Align::Right })));
-        let reads = format!("read ({})", self.load.read_consistency());
+        let reads = format!("read ({})", self.settings.read_consistency());
         for (name, histogram) in [(reads.as_str(), &self.stats.reads), ("write", &self.stats.writes)] {
             if histogram.is_empty() {
                 continue;

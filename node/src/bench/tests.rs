@@ -19,23 +19,12 @@ fn node(answer: impl FnMut(&str) -> Option<Reply> + Send + 'static) -> (tokio::r
     (runtime, node)
 }
 
-fn measure(node: &FakeNode, flags: &[&str]) -> (Stats, serde_json::Value) {
+fn run_bench(node: &FakeNode, flags: &[&str]) -> (Stats, serde_json::Value) {
     let fixed = ["--url", &node.url, "--duration", "300ms", "--warmup", "100ms", "--documents", "50", "-c", "4"];
     let command = Line::try_parse_from(fixed.iter().chain(flags)).unwrap().command;
-    let load = Arc::new(Load::from_command(&command).unwrap());
-    let tools = Tools::new(load.clone());
-    let schedule = Schedule::new(&load, Instant::now() + Duration::from_millis(20));
-    let threads = start_threads(&load, &tools, &schedule).unwrap();
-    let pacer = pacer::start(&schedule, load.connections).unwrap();
-    let mut stats = Stats::new();
-    for thread in threads {
-        stats.merge(thread.join().unwrap().unwrap());
-    }
-    if let Some(pacer) = pacer {
-        pacer.join().unwrap();
-    }
-    stats.unsent += schedule.never_taken();
-    let report = report::Report { load: &load, stats: &stats, schedule: &schedule };
+    let settings = Settings::from_command(&command).unwrap();
+    let stats = measure(&settings, Output::new(crate::output::Format::Json)).unwrap();
+    let report = report::Report { settings: &settings, stats: &stats };
     assert!(!report.text().is_empty());
     let value = report.value();
     (stats, value)
@@ -44,7 +33,7 @@ fn measure(node: &FakeNode, flags: &[&str]) -> (Stats, serde_json::Value) {
 #[test]
 fn an_open_load_sends_what_was_asked_for() {
     let (_runtime, node) = node(|_| Some(Reply::Say(200, "", "{}".into())));
-    let (stats, value) = measure(&node, &["--mode", "mixed", "--rate", "200"]);
+    let (stats, value) = run_bench(&node, &["--mode", "mixed", "--rate", "200"]);
     // 200/s over 300 ms.
     assert!((58..=62).contains(&stats.succeeded()), "{}", stats.succeeded());
     assert_eq!((stats.failed(), stats.unsent), (0, 0));
@@ -68,7 +57,7 @@ fn a_pause_of_the_cluster_shows_in_all_requests_that_it_delays() {
         }
         Some(Reply::Say(200, "", "{}".into()))
     });
-    let (stats, _) = measure(&node, &["--mode", "read", "--rate", "200", "--warmup", "0s"]);
+    let (stats, _) = run_bench(&node, &["--mode", "read", "--rate", "200", "--warmup", "0s"]);
     assert!(
         stats.reads.value_at_quantile(0.5) > 100_000,
         "half of them waited: {}",
@@ -79,7 +68,7 @@ fn a_pause_of_the_cluster_shows_in_all_requests_that_it_delays() {
 #[test]
 fn a_closed_load_counts_errors_by_code() {
     let (_runtime, node) = node(|_| Some(Reply::Say(503, "", r#"{"code":"no_leader"}"#.into())));
-    let (stats, value) = measure(&node, &["--mode", "stale-read"]);
+    let (stats, value) = run_bench(&node, &["--mode", "stale-read"]);
     assert_eq!(stats.succeeded(), 0);
     assert!(stats.errors["no_leader"] > 4, "{:?}", stats.errors);
     assert!(judge(&stats).is_err());
@@ -94,6 +83,6 @@ fn a_node_that_hangs_up_is_an_error_and_not_the_end() {
         count += 1;
         (count % 5 != 0).then(|| Reply::Say(201, "", "{}".into()))
     });
-    let (stats, _) = measure(&node, &["--mode", "insert"]);
+    let (stats, _) = run_bench(&node, &["--mode", "insert"]);
     assert!(stats.errors["connection_lost"] > 0 && stats.succeeded() > 4, "{:?}", stats.errors);
 }

@@ -8,14 +8,14 @@ const POOL_CHARS: usize = 1 << 20;
 
 /// Makes documents of one size.
 #[derive(Debug)]
-pub(super) struct DocumentMaker {
+pub struct DocumentMaker {
     pool: Vec<u8>,
     bytes: usize,
 }
 
 impl DocumentMaker {
     /// Documents of so many bytes of JSON.
-    pub(super) fn new(bytes: u32) -> Self {
+    pub fn new(bytes: u32) -> Self {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut rng = rand::rng();
         let length = POOL_CHARS + bytes as usize;
@@ -24,7 +24,7 @@ impl DocumentMaker {
     }
 
     /// A document, with an id if one is given. Its content is random text, so that compression does not flatter.
-    pub(super) fn make(&self, id: Option<&str>, rng: &mut impl rand::Rng) -> Bytes {
+    pub fn make(&self, id: Option<&str>, rng: &mut impl rand::Rng) -> Bytes {
         let mut json = Vec::with_capacity(self.bytes + 64);
         json.push(b'{');
         if let Some(id) = id {
@@ -40,7 +40,7 @@ impl DocumentMaker {
 }
 
 /// The id of the document with a number.
-pub(super) fn id(number: u64) -> String {
+pub fn id(number: u64) -> String {
     format!("k{number:010}")
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::options::Load;
+use crate::run::Load;
 
 /// The shortest sleep of the clock's thread. More exact would cost the cluster's cores more than the figures gain.
 const SLEEP_SHORTEST: Duration = Duration::from_micros(100);
@@ -16,13 +16,13 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// The common clock of all workers.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// When the first request starts.
-    pub(super) start: Instant,
+    pub(crate) start: Instant,
     /// From when on requests are measured.
-    pub(super) measured_from: Instant,
+    pub(crate) measured_from: Instant,
     /// When the last request starts.
-    pub(super) end: Instant,
+    pub(crate) end: Instant,
     open: Option<Open>,
     answered: AtomicU64,
 }
@@ -37,16 +37,16 @@ struct Open {
 }
 
 /// The start of a request.
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     /// The time from which its latency counts.
-    pub(super) intended: Instant,
+    pub(crate) intended: Instant,
     /// Whether it is still worth sending.
-    pub(super) too_late: bool,
+    pub(crate) too_late: bool,
 }
 
 impl Schedule {
     /// The schedule of a load.
-    pub(super) fn new(load: &Load, start: Instant) -> Arc<Self> {
+    pub(crate) fn new(load: &Load, start: Instant) -> Arc<Self> {
         let end = start + load.warmup + load.duration;
         let open = load.rate.map(|rate| Open {
             rate,
@@ -58,7 +58,7 @@ impl Schedule {
     }
 
     /// Waits for the next request's time. Nothing when there are no more.
-    pub(super) async fn next(&self) -> Option<Ticket> {
+    pub(crate) async fn next(&self) -> Option<Ticket> {
         let Some(open) = &self.open else {
             let now = Instant::now();
             return (now < self.end).then_some(Ticket { intended: now, too_late: false });
@@ -74,29 +74,24 @@ impl Schedule {
     }
 
     /// Counts an answer, for those who watch.
-    pub(super) fn count_answer(&self) {
+    pub(crate) fn count_answer(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many answers there were.
-    pub(super) fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing is measured yet.
-    pub(super) fn is_warming_up(&self, now: Instant) -> bool {
-        now < self.measured_from
-    }
-
     /// How many requests had their time and were never taken by a worker.
-    pub(super) fn never_taken(&self) -> u64 {
+    pub(crate) fn never_taken(&self) -> u64 {
         self.open.as_ref().map_or(0, |open| open.total.saturating_sub(open.taken.load(Ordering::Relaxed)))
     }
 }
 
 /// Starts the thread that gives out tickets, if the load is open. A thread, because the timers of the workers' runtime
 /// are only good to a millisecond.
-pub(super) fn start(schedule: &Arc<Schedule>, workers: u32) -> std::io::Result<Option<thread::JoinHandle<()>>> {
+pub(crate) fn start(schedule: &Arc<Schedule>, workers: u32) -> std::io::Result<Option<thread::JoinHandle<()>>> {
     if schedule.open.is_none() {
         return Ok(None);
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// What figures depend on.
 #[derive(Debug, Serialize)]
-pub(super) struct Machine {
+pub struct Machine {
     cores: usize,
     cpu: Option<String>,
     memory_bytes: Option<u64>,
@@ -13,7 +13,7 @@ pub(super) struct Machine {
 }
 
 /// Looks at this machine. What cannot be found out is left out.
-pub(super) fn describe() -> Machine {
+pub fn describe() -> Machine {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let memory = read("/proc/meminfo").and_then(|text| memory_bytes(&text));
     let cpu = read("/proc/cpuinfo").and_then(|text| {
@@ -31,7 +31,7 @@ pub(super) fn describe() -> Machine {
 
 impl Machine {
     /// In one line.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
         let kernel = self.kernel.as_deref().unwrap_or("unknown");
         format!("{} cores, {cpu}, kernel {kernel}", self.cores)

@@ -2,14 +2,22 @@
 
 use rand::{Rng, RngExt};
 
-use super::options::Keys;
-
 /// How uneven the zipfian distribution is: the value of YCSB, which others are measured with.
 const THETA: f64 = 0.99;
 
+/// How documents are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keys {
+    /// A few documents most of the time, as real users do.
+    Zipfian,
+    /// All alike.
+    Uniform,
+}
+
 /// Draws the numbers of documents.
 #[derive(Clone, Debug)]
-pub(super) enum KeyChooser {
+pub(crate) enum KeyChooser {
     /// All alike.
     Uniform { documents: u64 },
     /// By rank, as in Gray et al., "Quickly generating billion-record synthetic databases".
@@ -18,7 +26,7 @@ pub(super) enum KeyChooser {
 
 impl KeyChooser {
     /// A chooser among so many documents.
-    pub(super) fn new(keys: Keys, documents: u64) -> Self {
+    pub(crate) fn new(keys: Keys, documents: u64) -> Self {
         match keys {
             Keys::Uniform => Self::Uniform { documents },
             Keys::Zipfian => {
@@ -31,7 +39,7 @@ impl KeyChooser {
     }
 
     /// The number of a document, from 0.
-    pub(super) fn choose(&self, rng: &mut impl Rng) -> u64 {
+    pub(crate) fn choose(&self, rng: &mut impl Rng) -> u64 {
         match self {
             Self::Uniform { documents } => rng.random_range(0..*documents),
             Self::Zipfian { documents, .. } => scatter(self.rank(rng.random())) % documents,

@@ -1,0 +1,94 @@
+//! What each connection does: take the time of a request, send it, note how long it took.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::pacer::Schedule;
+use crate::run::Tools;
+use crate::stats::{Kind, Stats};
+use crate::target::{Failure, Request, Session, Target};
+
+/// How long a worker rests after an error, so that a node that is down is not asked in a tight loop.
+const REST_AFTER_ERROR: Duration = Duration::from_millis(10);
+
+/// Runs all the workers of a thread to the end.
+pub(crate) async fn run_all<T: Target>(
+    tools: Arc<Tools<T>>,
+    schedule: Arc<Schedule>,
+    workers: impl Iterator<Item = u32>,
+) -> Stats {
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in workers {
+        let rng = SmallRng::from_rng(&mut rand::rng());
+        let stats = Stats::new(schedule.measured_from);
+        tasks.spawn(Worker { tools: tools.clone(), schedule: schedule.clone(), rng, stats }.run(number));
+    }
+    let mut stats = Stats::new(schedule.measured_from);
+    while let Some(result) = tasks.join_next().await {
+        match result {
+            Ok(one) => stats.merge(one),
+            Err(error) => stats.error(&format!("worker: {error}")),
+        }
+    }
+    stats
+}
+
+struct Worker<T> {
+    tools: Arc<Tools<T>>,
+    schedule: Arc<Schedule>,
+    rng: SmallRng,
+    stats: Stats,
+}
+
+impl<T: Target> Worker<T> {
+    async fn run(mut self, number: u32) -> Stats {
+        let mut session = match self.tools.target.session(number) {
+            Ok(session) => session,
+            Err(why) => {
+                self.stats.error(&why);
+                return self.stats;
+            }
+        };
+        session.open().await;
+        tokio::time::sleep_until(self.schedule.start.into()).await;
+        while let Some(ticket) = self.schedule.next().await {
+            if ticket.too_late {
+                self.stats.unsent += 1;
+                continue;
+            }
+            let (kind, request) = self.request();
+            let timeout = self.tools.load.timeout;
+            let answer = tokio::time::timeout(timeout, session.perform(&request)).await;
+            let result = answer.unwrap_or(Err(Failure::TIMEOUT));
+            self.schedule.count_answer();
+            self.stats.answered += 1;
+            if ticket.intended >= self.schedule.measured_from {
+                self.stats.record(kind, ticket.intended, Instant::now(), &result);
+            }
+            if let Err(failure) = result {
+                if matches!(failure, Failure::Broken(_)) {
+                    session.move_on();
+                }
+                tokio::time::sleep(REST_AFTER_ERROR).await;
+            }
+        }
+        self.stats
+    }
+
+    fn request(&mut self) -> (Kind, Request) {
+        let Tools { load, keys, maker, .. } = &*self.tools;
+        let rng = &mut self.rng;
+        if rng.random_range(0..100) < load.reads_percent {
+            return (Kind::Read, Request::Read { number: keys.choose(rng) });
+        }
+        let document = maker.make(None, rng);
+        let request = match load.inserts {
+            true => Request::Insert { document },
+            false => Request::Write { number: keys.choose(rng), document },
+        };
+        (Kind::Write, request)
+    }
+}

@@ -21,6 +21,10 @@ mod units;
 
 use std::process::ExitCode;
 
+/// RocksDB's allocations go through it too. A seventh of a write's processor time was spent in the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -30,6 +30,7 @@ mod propose;
 mod reads;
 mod rounds;
 mod runtime;
+mod second;
 mod snapshot;
 mod spawn;
 mod starting;

@@ -32,6 +32,7 @@ use crate::process::{Machine, Process};
 use crate::progress::Applied;
 use crate::propose::{Parts, Proposer};
 use crate::reads::{LeaderReads, Reads};
+use crate::second::{Seconds, Voter};
 use crate::snapshot::SnapshotStore;
 use crate::snapshot::transfer::{Incoming, Transfers};
 use crate::spawn::Spawner;
@@ -107,6 +108,7 @@ pub(crate) struct Node {
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) applied: watch::Receiver<Applied>,
+    pub(crate) voter: Voter,
     pub(crate) leader_reads: LeaderReads,
     pub(crate) reads: Reads,
     pub(crate) proposer: Proposer,
@@ -248,9 +250,13 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
 
     let leadership = leadership::follow(&raft);
     let patience = options.election_max;
-    let leader_reads = LeaderReads::start(raft.clone(), patience);
     let node_id = options.node_id;
-    let reads = Reads::start(node_id, leader_reads.clone(), leadership.clone(), peers.clone(), patience * 2);
+    let relearning = watch::Sender::new(begin == Begin::Relearn);
+    let voter = Voter { log: log.clone(), relearning: relearning.subscribe() };
+    let seconds = Seconds::new(node_id, raft.clone(), peers.clone());
+    let leader_reads = LeaderReads::start(raft.clone(), seconds, patience);
+    let reads =
+        Reads::start(node_id, leader_reads.clone(), voter.clone(), leadership.clone(), peers.clone(), patience * 2);
     let proposer = Proposer::start(Parts {
         node_id,
         raft: raft.clone(),
@@ -284,6 +290,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         peers,
         leadership,
         applied,
+        voter,
         leader_reads,
         reads,
         proposer,
@@ -299,7 +306,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         lag_clock: Mutex::default(),
         lag_samples: Mutex::default(),
         recovered: watch::Sender::new(false),
-        relearning: watch::Sender::new(begin == Begin::Relearn),
+        relearning,
         named_cluster: watch::Sender::new(false),
         process,
     });

@@ -40,13 +40,19 @@ impl Handler {
 }
 
 impl PeerHandler for Handler {
-    fn read_index(&self, _request: proto::ReadIndexRequest) -> BoxFuture<'_, Result<proto::ReadIndexResponse, Status>> {
+    fn read_index(&self, request: proto::ReadIndexRequest) -> BoxFuture<'_, Result<proto::ReadIndexResponse, Status>> {
         Box::pin(async move {
-            let point = self.node()?.leader_reads.confirm().await;
+            let voter = request.target.map_or(0, |target| target.from);
+            let point = self.node()?.leader_reads.confirm_for(voter, request.seconds_term).await;
             let point = point.map_err(|error| Status::unavailable(error.to_string()))?;
             let read_log_id = Some(proto::LogId { term: point.term, index: point.index });
             Ok(proto::ReadIndexResponse { group: GROUP, term: point.term, read_log_id })
         })
+    }
+
+    fn second(&self, request: proto::SecondRequest) -> Result<proto::SecondResponse, Status> {
+        let leader = request.target.map_or(0, |target| target.from);
+        Ok(proto::SecondResponse { group: GROUP, term: self.node()?.voter.stands_behind(leader) })
     }
 
     fn forward(

@@ -12,6 +12,7 @@ use crate::leadership::Leadership;
 use crate::network::Lane;
 use crate::peers::Peers;
 use crate::rounds::Rounds;
+use crate::second::{Seconds, Voter};
 
 /// A place in the log that a read must wait for, confirmed by a quorum of `term`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub(crate) type LeaderRound = Rounds<Result<ReadPoint, Error>>;
 #[derive(Clone)]
 pub(crate) struct LeaderReads {
     rounds: LeaderRound,
+    seconds: Seconds,
     /// The result of a round that is over.
     #[cfg(planted)]
     former: std::sync::Arc<parking_lot::Mutex<Option<ReadPoint>>>,
@@ -34,10 +36,14 @@ pub(crate) struct LeaderReads {
 
 impl LeaderReads {
     /// `patience`: how long one round may take.
-    pub(crate) fn start(raft: Raft, patience: Duration) -> Self {
+    pub(crate) fn start(raft: Raft, seconds: Seconds, patience: Duration) -> Self {
+        let asking = seconds.clone();
         let rounds = Rounds::start(move || {
-            let raft = raft.clone();
+            let (raft, seconds) = (raft.clone(), asking.clone());
             Box::pin(async move {
+                if let Some(point) = seconds.ask().await? {
+                    return Ok(point);
+                }
                 let round = tokio::time::timeout(patience, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
                 let linearizer = match round {
                     Ok(Ok(linearizer)) => linearizer,
@@ -51,8 +57,17 @@ impl LeaderReads {
         });
         Self {
             rounds,
+            seconds,
             #[cfg(planted)]
             former: Default::default(),
+        }
+    }
+
+    /// A read index for a voter that asks, and says in which term it stood behind this node when it did (0: in none).
+    pub(crate) async fn confirm_for(&self, voter: u64, seconds_term: u64) -> Result<ReadPoint, Error> {
+        match self.seconds.by(voter, seconds_term).await? {
+            Some(point) => Ok(point),
+            None => self.confirm().await,
         }
     }
 
@@ -93,19 +108,22 @@ impl Reads {
     pub(crate) fn start(
         node_id: u64,
         leader: LeaderReads,
+        voter: Voter,
         leadership: watch::Receiver<Leadership>,
         peers: Peers,
         patience: Duration,
     ) -> Self {
         let rounds = Rounds::start(move || {
-            let (leader, leadership, peers) = (leader.clone(), leadership.clone(), peers.clone());
+            let (leader, voter) = (leader.clone(), voter.clone());
+            let (leadership, peers) = (leadership.clone(), peers.clone());
             Box::pin(async move {
                 let known = leadership.borrow().leader.ok_or(Error::NoLeader)?;
                 if known == node_id {
                     return leader.confirm().await;
                 }
                 let mut client = peers.client(known, Lane::Control).ok_or(Error::NoLeader)?;
-                let request = proto::ReadIndexRequest { target: Some(peers.target(known)) };
+                let seconds_term = voter.stands_behind(known);
+                let request = proto::ReadIndexRequest { target: Some(peers.target(known)), seconds_term };
                 let answer = tokio::time::timeout(patience, client.read_index(request)).await;
                 match answer {
                     Ok(Ok(response)) => {

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Runs at once at most; further arrivals gather for the next.
-const CONCURRENT_MAX: usize = 2;
+const CONCURRENT_MAX: usize = 1;
 
 /// Shares the runs of one piece of work. Cheap to clone.
 pub(crate) struct Rounds<T> {

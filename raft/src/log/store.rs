@@ -54,6 +54,11 @@ impl LogStore {
         self.shared.state.lock().first()
     }
 
+    /// The vote, as it is on disk.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.shared.state.lock().vote()
+    }
+
     /// Bytes of entries that the log holds. For a moment after a purge it may still count what went.
     pub(crate) fn log_bytes(&self) -> u64 {
         self.shared.state.lock().bytes()

@@ -31,6 +31,9 @@ pub(crate) trait PeerHandler: Send + Sync + 'static {
     /// A read index, confirmed by a quorum after this call began.
     fn read_index(&self, request: proto::ReadIndexRequest) -> BoxFuture<'_, Result<proto::ReadIndexResponse, Status>>;
 
+    /// The term in which this node stands behind the one that asks.
+    fn second(&self, request: proto::SecondRequest) -> Result<proto::SecondResponse, Status>;
+
     /// Commands of one node's session, and their outcomes in any order. The answers must end once the commands have
     /// ended and everything taken is answered.
     fn forward(
@@ -283,6 +286,12 @@ impl Peer for PeerService {
         let message = request.into_inner();
         self.identity.check(message.target.as_ref())?;
         Ok(Response::new(self.handler.read_index(message).await?))
+    }
+
+    async fn second(&self, request: Request<proto::SecondRequest>) -> Result<Response<proto::SecondResponse>, Status> {
+        let message = request.into_inner();
+        self.identity.check_raft(message.target.as_ref())?;
+        Ok(Response::new(self.handler.second(message)?))
     }
 
     async fn forward(

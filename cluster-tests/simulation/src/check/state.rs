@@ -58,22 +58,24 @@ impl Checker {
     }
 
     pub(super) fn opened_state(&mut self, id: u64, content: &Content) {
-        let durable = self.node(id).durable;
-        let Some(meta) = records::state_of(content) else {
+        let meta = records::state_of(content);
+        let index = meta.and_then(|meta| meta.applied).map_or(0, |id| id.index);
+        let node = self.node(id);
+        let former = node.applied.and_then(|meta| meta.applied).map_or(0, |id| id.index);
+        if former < index {
+            node.durable_before = Some(node.durable);
+            self.coverage.snapshots_installed += 1;
+        } else if let Some(before) = node.durable_before.take() {
+            node.durable = before;
+        }
+        let Some(meta) = meta else {
+            let durable = self.node(id).durable;
             self.node(id).applied = None;
             if durable > 0 {
                 self.violate(format!("n{id} was durable up to {durable} and opens an empty state"));
             }
             return;
         };
-        let index = meta.applied.map_or(0, |id| id.index);
-        let snapshot = self.node(id).applied.is_some_and(|a| a.applied.is_some_and(|id| id.index < index));
-        if snapshot {
-            self.coverage.snapshots_installed += 1;
-            self.node(id).durable_before = Some(durable);
-        } else if let Some(before) = self.node(id).durable_before.take() {
-            self.node(id).durable = before;
-        }
         self.node(id).applied = Some(meta);
         self.state_durable(id, content);
         self.check_state(id, &meta, content, "opened a state with it");

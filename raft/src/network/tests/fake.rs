@@ -176,6 +176,10 @@ impl PeerHandler for Ours {
         Box::pin(async { Ok(proto::ReadIndexResponse { term: TERM, ..Default::default() }) })
     }
 
+    fn second(&self, _: proto::SecondRequest) -> Result<proto::SecondResponse, Status> {
+        Ok(proto::SecondResponse { term: TERM, ..Default::default() })
+    }
+
     fn forward(
         &self,
         commands: BoxStream<'static, proto::ForwardRequest>,

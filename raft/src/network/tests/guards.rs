@@ -81,13 +81,14 @@ async fn every_call_is_guarded() {
     }));
     refused!(client.offer_snapshot(proto::OfferSnapshotRequest { target: wrong(), vote, manifest: None }));
     refused!(client.send_snapshot(stream::iter([chunk])));
-    refused!(client.read_index(proto::ReadIndexRequest { target: wrong() }));
+    refused!(client.read_index(proto::ReadIndexRequest { target: wrong(), seconds_term: TERM }));
+    refused!(client.second(proto::SecondRequest { target: wrong() }));
     refused!(client.promote(proto::PromoteRequest { target: wrong(), ..Default::default() }));
     let mut answers = client.append(stream::iter([append])).await.unwrap().into_inner();
     refused!(answers.message());
     let mut answers = client.forward(stream::iter([command])).await.unwrap().into_inner();
     refused!(answers.message());
-    assert_eq!(codes, [Code::FailedPrecondition; 10]);
+    assert_eq!(codes, [Code::FailedPrecondition; 11]);
     assert!(server.raft.appended.lock().is_empty());
     assert!(server.raft.ballots.lock().is_empty());
     client.status(proto::StatusRequest { target: wrong() }).await.unwrap();
@@ -99,7 +100,9 @@ async fn our_own_calls_come_through() {
     let channels = Channels::new(std::sync::Arc::new(TcpConnector), options());
     let mut client = channels.client(NODE, &server.addr, Lane::Forward);
     let here = || Some(target(NODE));
-    assert_eq!(client.read_index(proto::ReadIndexRequest { target: here() }).await.unwrap().into_inner().term, TERM);
+    let read_index = proto::ReadIndexRequest { target: here(), seconds_term: 0 };
+    assert_eq!(client.read_index(read_index).await.unwrap().into_inner().term, TERM);
+    assert_eq!(client.second(proto::SecondRequest { target: here() }).await.unwrap().into_inner().term, TERM);
     let promote = proto::PromoteRequest { target: here(), ..Default::default() };
     assert_eq!(client.promote(promote).await.unwrap().into_inner().leader, NODE);
     let commands = (0..5).map(move |number| proto::ForwardRequest { target: here(), number, ..Default::default() });

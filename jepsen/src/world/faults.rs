@@ -101,8 +101,7 @@ impl World {
     pub async fn deaden_connections(&self, id: u64) -> Result<usize> {
         let network = self.network.clone();
         blocking(move || {
-            let kernel = network.kernel.as_ref().context("dead connections need network namespaces")?;
-            let open = kernel.connections(id)?;
+            let open = network.connections(id)?;
             network.change(|faults| {
                 for (other, their_port, our_port) in &open {
                     faults.dead_connections.insert((id, *other, *their_port, *our_port));

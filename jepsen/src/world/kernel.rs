@@ -9,7 +9,6 @@
 //! A packet is dropped where it arrives, before anything else looks at it. Only what goes to the clients is dropped where
 //! it leaves, because the clients' end belongs to the machine.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,8 +38,6 @@ pub(crate) struct Kernel {
     nodes: Vec<Cable>,
     /// Whether nodes reach each other through our proxy.
     proxied: bool,
-    /// Nodes whose cable is pulled.
-    unplugged: Guarded<BTreeSet<u64>>,
     /// What namespaces that are gone had counted.
     past: Guarded<Toll>,
 }
@@ -50,6 +47,8 @@ struct Cable {
     node: u64,
     /// Which namespace of this node it is: a power cut takes the old one with all its connections.
     generation: Guarded<u32>,
+    /// Whether it is in. Between a power cut and the new namespace there is none that faults could be done to.
+    plugged: Guarded<bool>,
 }
 
 impl Kernel {
@@ -59,8 +58,11 @@ impl Kernel {
         tool::run(&format!("ip link add {bridge} type bridge"))?;
         tool::run(&format!("ip addr add {}/24 dev {bridge}", slot.addr(CLIENTS)))?;
         tool::run(&format!("ip link set {bridge} up"))?;
-        let cables = nodes.iter().map(|&node| Cable { node, generation: Guarded::new(0) }).collect();
-        let kernel = Self { slot, nodes: cables, proxied, unplugged: Guarded::default(), past: Guarded::default() };
+        let cables = nodes
+            .iter()
+            .map(|&node| Cable { node, generation: Guarded::new(0), plugged: Guarded::new(false) })
+            .collect();
+        let kernel = Self { slot, nodes: cables, proxied, past: Guarded::default() };
         for node in nodes {
             kernel.plug(*node)?;
         }
@@ -96,7 +98,7 @@ impl Kernel {
     /// holds for its connections ever will.
     pub(crate) fn unplug(&self, node: u64) -> Result<()> {
         let toll = self.count(node).unwrap_or_default();
-        self.unplugged.lock().insert(node);
+        self.set_plugged(node, false);
         tool::run(&format!("ip link del {}", self.slot.cable(node)))?;
         let mut past = self.past.lock();
         *past = *past + toll;
@@ -109,9 +111,7 @@ impl Kernel {
         if let Some(cable) = self.nodes.iter().find(|cable| cable.node == node) {
             *cable.generation.lock() += 1;
         }
-        self.plug(node)?;
-        self.unplugged.lock().remove(&node);
-        Ok(())
+        self.plug(node)
     }
 
     fn plug(&self, node: u64) -> Result<()> {
@@ -125,7 +125,19 @@ impl Kernel {
         // Else the kernel takes a packet to or from 127.0.0.0/8 on a cable for a forgery.
         process::inside(&self.namespace(node), || fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1"))
             .context("allow loopback addresses on the cable")?;
-        self.nft(node, &self.rules(node))
+        self.nft(node, &self.rules(node))?;
+        self.set_plugged(node, true);
+        Ok(())
+    }
+
+    fn set_plugged(&self, node: u64, plugged: bool) {
+        for cable in self.nodes.iter().filter(|cable| cable.node == node) {
+            *cable.plugged.lock() = plugged;
+        }
+    }
+
+    fn is_plugged(&self, node: u64) -> bool {
+        self.nodes.iter().any(|cable| cable.node == node && *cable.plugged.lock())
     }
 
     /// The translation of members' addresses, and empty chains for faults.
@@ -174,10 +186,10 @@ impl Kernel {
         tool::run_with_input(&format!("ip netns exec {} nft -f -", self.name(node)), rules).map(drop)
     }
 
-    /// Makes the node's namespace have exactly these faults, in one step.
+    /// Makes the node's namespace have exactly these faults, in one step. One whose power is off gets them when it is on
+    /// again.
     pub(crate) fn apply(&self, node: u64, faults: &Faults) -> Result<()> {
-        if self.unplugged.lock().contains(&node) {
-            // There is no cable to do it to. The next one is told when it is plugged in.
+        if !self.is_plugged(node) {
             return Ok(());
         }
         let mut rules = "flush chain ip faults arriving\nflush chain ip faults leaving\n".to_owned();

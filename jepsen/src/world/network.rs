@@ -136,12 +136,18 @@ impl Network {
         self.faults.lock().clone()
     }
 
-    /// Pulls a node's cable, until [`Network::renew`].
+    /// Pulls a node's cable for good, as [`Kernel::unplug`] does. No change of the faults comes in between.
     pub(crate) fn unplug(&self, node: u64) -> Result<()> {
         let kernel = self.kernel.as_ref().context("a power cut needs network namespaces")?;
-        // Held over all of it, so that no change is under way at that cable.
         let _faults = self.faults.lock();
         kernel.unplug(node)
+    }
+
+    /// The connections between this node and the members; none while its power is off.
+    pub(crate) fn connections(&self, node: u64) -> Result<Vec<(u64, u16, u16)>> {
+        let kernel = self.kernel.as_ref().context("dead connections need network namespaces")?;
+        let _faults = self.faults.lock();
+        kernel.connections(node)
     }
 
     /// Tells a namespace that is new what is wrong.

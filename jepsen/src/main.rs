@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jepsen::cells::{self, Cell};
 use jepsen::matrix::{self, Matrix};
 use jepsen::planted::{self, BUGS, Bug, Build};
-use jepsen::runner::{Config, Results, judge_again, run};
+use jepsen::runner::{self, Config, Results, judge_again, run};
 use jepsen::{nemesis, workload};
 
 /// Tries to prove a cluster of real AeroDB processes wrong.
@@ -58,7 +58,8 @@ struct PlantedArgs {
     /// Hunts these, or `all`.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     run: Vec<String>,
-    /// Sets the traps of these bugs, each once, in the same builds with the bugs off: nothing may be caught.
+    /// Sets the traps of these bugs, each one once and for its whole time, in the same builds with the bugs off: nothing may
+    /// be caught.
     #[arg(long, requires = "run")]
     off: bool,
     /// Where runs are kept.
@@ -87,15 +88,15 @@ struct MatrixArgs {
     #[arg(long, value_delimiter = ',')]
     cells: Vec<String>,
     /// With `--nemeses`: every workload with every nemesis.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', requires = "nemeses")]
     workloads: Vec<String>,
     /// See `--workloads`.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', requires = "workloads")]
     nemeses: Vec<String>,
     /// Runs at once.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Leaves out cells whose results lie in the folder of runs already.
+    /// Takes over results that lie in the folder of runs already, if they are of the same programs.
     #[arg(long)]
     resume: bool,
     /// Leaves out, with a line each, cells whose faults this machine cannot do.
@@ -155,10 +156,12 @@ impl Common {
             rate: self.rate,
             workers: self.workers,
             args: self.args.clone(),
-            binary,
             runs: self.runs.clone(),
             planted: self.planted.clone(),
             version: String::new(),
+            program: runner::hash_of(&binary)?,
+            harness: runner::hash_of(&std::env::current_exe()?)?,
+            binary,
         })
     }
 }
@@ -315,29 +318,46 @@ fn run_matrix(args: &MatrixArgs, output: Output) -> Result<bool> {
     if found.is_empty() {
         bail!("no cells: name them with --cells, with --set, or with --workloads and --nemeses");
     }
+    let mut left_out = Vec::new();
     if args.skip_lacking {
         found.retain(|Cell { workload, nemesis, .. }| match nemesis::lacks(nemesis) {
             Ok(Some(advice)) => {
-                drop(writeln!(std::io::stderr(), "left out: {workload}:{nemesis}; {}", advice.replace('\n', "; ")));
+                let cell = format!("{workload}:{nemesis}");
+                drop(writeln!(std::io::stderr(), "left out: {cell}; {}", advice.replace('\n', "; ")));
+                left_out.push(cell);
                 false
             }
             _ => true,
         });
+        if found.is_empty() {
+            bail!("nothing was run, this machine can do none of it: {}", left_out.join(", "));
+        }
     }
-    let configs = found.into_iter().map(|cell| {
-        let config = args.common.config(&cell.workload, &cell.nemesis)?;
-        let (time_s, nodes) = (cell.time_s.unwrap_or(config.time_s), cell.nodes.unwrap_or(config.nodes));
-        Ok(Config { time_s, nodes, ..config })
+    let config = args.common.config("", "")?;
+    let configs = found.into_iter().map(|Cell { workload, nemesis, time_s, nodes }| Config {
+        workload,
+        nemesis,
+        time_s: time_s.unwrap_or(config.time_s),
+        nodes: nodes.unwrap_or(config.nodes),
+        ..config.clone()
     });
     let matrix = Matrix {
-        configs: configs.collect::<Result<_>>()?,
+        configs: configs.collect(),
         jobs: args.jobs,
         resume: args.resume,
         table: args.results.clone().unwrap_or_else(|| args.common.runs.join("results.md")),
     };
-    matrix::run(matrix, &|row| {
-        if output == Output::Human {
-            drop(write!(std::io::stdout().lock(), "{row}"));
-        }
-    })
+    let all_valid = matrix::run(matrix, &|outcome| {
+        let line = match output {
+            Output::Human if outcome.earlier => format!("{} (of an earlier call)\n", outcome.row().trim_end()),
+            Output::Human => outcome.row(),
+            Output::Json => format!("{}\n", outcome.line()),
+        };
+        drop(write!(std::io::stdout().lock(), "{line}"));
+    })?;
+    if !left_out.is_empty() {
+        // Last, so that nobody takes what was run for all there is.
+        drop(writeln!(std::io::stderr(), "not run: {}", left_out.join(", ")));
+    }
+    Ok(all_valid)
 }

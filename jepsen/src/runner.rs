@@ -1,6 +1,7 @@
 //! One run: start the machines, let clients work while faults strike, heal, read everything back, judge.
 
 mod folder;
+mod identity;
 mod last_reads;
 mod load;
 mod stalls;
@@ -16,13 +17,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use folder::{Results, judge_again};
+pub use identity::hash_of;
 
 use crate::checker::{Last, Run};
 use crate::client::Client;
 use crate::history::{History, Recorder};
 use crate::workload::{self, Worker, Workload};
 use crate::world::{Spec, World};
-use crate::{nemesis, report};
+use crate::{nemesis, planted, report};
 use folder::Folder;
 
 /// How long a cluster may take until it is whole again after everything was healed.
@@ -63,12 +65,23 @@ pub struct Config {
     /// What the program under test says about itself.
     #[serde(default)]
     pub version: String,
+    /// The hash of the program under test. Its version says the same for every build.
+    #[serde(default)]
+    pub program: String,
+    /// The hash of this program, whose faults and checkers the verdict is of.
+    #[serde(default)]
+    pub harness: String,
 }
 
 impl Config {
+    /// The name of this run.
+    pub fn name(&self) -> String {
+        format!("{}-{}-{}", self.workload, self.nemesis, self.seed)
+    }
+
     /// The folder of this run.
     pub fn folder(&self) -> PathBuf {
-        self.runs.join(format!("{}-{}-{}", self.workload, self.nemesis, self.seed))
+        self.runs.join(self.name())
     }
 
     /// The arguments of `jepsen run` that do it again, with the program and the folder that it takes by itself.
@@ -93,24 +106,41 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether such a run can be done here, before anything is touched.
+    ///
+    /// # Errors
+    /// When it cannot, and why.
+    fn check(&self) -> Result<Spec> {
+        ensure!(self.workers > 0 && self.nodes > 0 && self.time_s > 0, "workers, nodes and time are at least 1");
+        if let Some(bug) = &self.planted {
+            planted::named(bug)?;
+        }
+        workload::named(&self.workload)?;
+        let spec = Spec {
+            nodes: self.nodes,
+            seed: self.seed,
+            folder: std::path::absolute(self.folder())?,
+            binary: self.binary.clone(),
+            needs: nemesis::needs(&self.nemesis)?,
+            args: self.args.clone(),
+            planted: self.planted.clone(),
+        };
+        spec.check()?;
+        Ok(spec)
+    }
+}
+
 /// Does a run and judges it.
 ///
 /// # Errors
 /// When it could not be done: the machines do not start, a fault cannot be injected. That is no verdict.
 pub async fn run(mut config: Config) -> Result<Results> {
-    ensure!(config.workers > 0 && config.nodes > 0 && config.time_s > 0, "workers, nodes and time are at least 1");
-    config.version = version(&config.binary)?;
+    // An earlier run of the same name goes: not before it is sure that this one can be done.
+    let spec = config.check()?;
+    config.version = identity::version(&config.binary)?;
     let workload = workload::named(&config.workload)?;
     let folder = Folder::create(&config)?;
-    let spec = Spec {
-        nodes: config.nodes,
-        seed: config.seed,
-        folder: folder.path.clone(),
-        binary: config.binary.clone(),
-        needs: nemesis::needs(&config.nemesis)?,
-        args: config.args.clone(),
-        planted: config.planted.clone(),
-    };
     let world = World::start(spec).await.context("starting the machines")?;
     let recorder = Recorder::new();
     let client = Client::new(&world.endpoints(), world.service_key())?;
@@ -121,17 +151,25 @@ pub async fn run(mut config: Config) -> Result<Results> {
         Ok(done) => done,
         Err(error) => {
             folder.keep(&events, &Last::default(), &nemesis::Coverage::default())?;
-            return Err(error.context(format!("the run failed; what there is lies in {}", folder.path.display())));
+            let kept = world.keep_data().await.err().map(|error| format!("; the data could not be kept: {error:#}"));
+            let kept = kept.unwrap_or_default();
+            return Err(error.context(format!("the run failed; what there is lies in {}{kept}", folder.path.display())));
         }
     };
-    let data: Vec<PathBuf> = world.nodes().iter().map(|node| node.data_dir().to_owned()).collect();
-    drop(world);
+    // The disks stay until it is known whether something has to be found in them.
+    world.kill(&world.ids()).await?;
     folder.keep(&events, &last, &coverage)?;
     let history = History::new(&events);
     let nodes = client.nodes();
-    let run = Run { history, last, coverage, nemesis: config.nemesis.clone(), nodes };
+    let complaints = folder::complaints(&folder.path)?;
+    let run = Run { history, last, coverage, nemesis: config.nemesis.clone(), nodes, complaints };
     let results = folder::judge(&config, workload.as_ref(), &run);
     folder.conclude(&results, &report::page(&config, &results, &run))?;
+    let data: Vec<PathBuf> = world.nodes().iter().map(|node| node.data_dir().to_owned()).collect();
+    if !results.is_valid() {
+        world.keep_data().await.context("keeping the data of a run that is not valid")?;
+    }
+    drop(world);
     if results.is_valid() {
         // Data is of use only where something has to be found in it.
         data.iter().for_each(|data| drop(std::fs::remove_dir_all(data)));
@@ -161,7 +199,7 @@ async fn drive(
     let calm = (config.time_s / CALM_PART).clamp(CALM_SECONDS.0, CALM_SECONDS.1).min(config.time_s);
     let calm = Duration::from_secs(calm);
     let duration = Duration::from_secs(config.time_s).saturating_sub(calm);
-    let coverage = if config.nemesis == "none" {
+    let mut coverage = if config.nemesis == "none" {
         tokio::time::sleep(duration).await;
         nemesis::Coverage::default()
     } else {
@@ -180,7 +218,11 @@ async fn drive(
     let converged = world.wait_converged(HEALTHY_WITHIN).await;
     let error = converged.as_ref().err().map(|error| format!("{error:#}"));
     recorder.note("digests", json!({ "equal": error.is_none(), "error": error }));
-    Ok((last_reads::read(client, &collections).await, coverage))
+    workload.finish(&mut first).await;
+    let last = last_reads::read(client, &collections).await;
+    // A node may end in the calm, and after it: none may do so unseen.
+    coverage.count_endings(&world.tally().endings);
+    Ok((last, coverage))
 }
 
 /// Creates a collection, whatever it takes.
@@ -199,11 +241,4 @@ async fn make_collection(client: &Client, name: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn version(binary: &std::path::Path) -> Result<String> {
-    let output = std::process::Command::new(binary).arg("version").output();
-    let output = output.with_context(|| format!("running {}", binary.display()))?;
-    ensure!(output.status.success(), "{} version: {}", binary.display(), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

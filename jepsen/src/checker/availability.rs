@@ -3,11 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::{Checker, Finding, Run, Verdict};
-use crate::history::Kind;
+use crate::client::is_definite;
+use crate::history::{Kind, Operation};
 
 /// How long after the last fault was healed every node must have served, milliseconds: elections, restarts and catching
 /// up included.
 pub const SERVES_MS_MAX: u64 = 20_000;
+/// Writes that a node must have been asked for since the last fault before it can be said that it takes none.
+const WRITES_ASKED_MIN: usize = 5;
+/// How long a new cluster may take until it serves, milliseconds, and what part of what is asked later may fail where
+/// there is no fault at all, percent.
+const BEGINS_MS_MAX: u64 = 5_000;
+const FAILED_PERCENT_MAX: u64 = 2;
 /// Silence of the whole cluster while there is no fault, milliseconds at most.
 const SILENCE_MS_MAX: u64 = 5_000;
 
@@ -37,24 +44,31 @@ impl Checker for Availability {
         // A node that was being written off waits for its clients no longer than the deadline.
         let mut silent: BTreeSet<(u64, bool)> = run.nodes.iter().flat_map(|n| [(*n, false), (*n, true)]).collect();
         let mut worst_ns = 0;
-        for op in succeeded().filter(|op| op.begin_ns >= healed) {
-            let write = matches!(op.f.as_str(), "put" | "patch" | "insert" | "delete");
-            if silent.remove(&(op.node.unwrap_or(0), write)) {
+        let since_healed = |op: &&Operation| op.begin_ns >= healed && op.begin_ns <= load_end;
+        for op in succeeded().filter(since_healed) {
+            if silent.remove(&(op.node.unwrap_or(0), is_write(op))) {
                 worst_ns = worst_ns.max(op.end_ns - healed);
             }
         }
-        // Keyed writes go on at other nodes, and a workload may do only one of both: a node counts as silent when it
-        // served nothing at all.
-        let mute: Vec<u64> = run
-            .nodes
-            .iter()
-            .copied()
-            .filter(|n| silent.contains(&(*n, false)) && silent.contains(&(*n, true)))
-            .collect();
+        // A workload may only read, or only write: a node is mute when it served nothing at all. But one that took writes
+        // before the faults must take them again, if it is asked.
+        let began = history.faults.iter().map(|fault| fault.begin_ns).min().unwrap_or(0);
+        let wrote = |node: u64| succeeded().any(|op| op.begin_ns < began && op.node == Some(node) && is_write(op));
+        let asked = |node: u64| {
+            let asked = history.operations.iter().filter(since_healed);
+            asked.filter(|op| op.node == Some(node) && is_write(op)).count() >= WRITES_ASKED_MIN
+        };
+        let is_mute = |node: u64| match (silent.contains(&(node, false)), silent.contains(&(node, true))) {
+            (true, true) => true,
+            (false, true) => wrote(node) && asked(node),
+            _ => false,
+        };
+        let mute: Vec<u64> = run.nodes.iter().copied().filter(|node| is_mute(*node)).collect();
         finding.add("milliseconds until every node served", worst_ns / 1_000_000);
         let calm_ms = load_end.saturating_sub(healed) / 1_000_000;
         if !mute.is_empty() {
-            let text = format!("nodes {mute:?} served nothing in {calm_ms} ms after the last fault was healed");
+            let text =
+                format!("nodes {mute:?} served nothing, or no writes, in {calm_ms} ms after the last fault was healed");
             match calm_ms >= SERVES_MS_MAX || history.faults.is_empty() {
                 true => finding.wrong("not available", text, Vec::new()),
                 false => finding.unknown(text),
@@ -63,9 +77,35 @@ impl Checker for Availability {
             finding.wrong("not available", format!("it took {} ms", worst_ns / 1_000_000), Vec::new());
         }
         silences(run, load_end, &mut finding);
+        failures(run, &mut finding);
         stalls(run, &mut finding);
         finding
     }
+}
+
+fn is_write(operation: &Operation) -> bool {
+    matches!(operation.f.as_str(), "put" | "patch" | "insert" | "delete")
+}
+
+/// Without any fault, what nobody's request is to blame for fails next to never.
+fn failures(run: &Run, finding: &mut Finding) {
+    if !run.history.faults.is_empty() || run.nemesis != "none" {
+        return;
+    }
+    let begun = run.history.operations.iter().filter(|op| op.begin_ns >= BEGINS_MS_MAX * 1_000_000);
+    let all: Vec<&Operation> = begun.collect();
+    let failed = all.iter().filter(|op| op.error.as_deref().is_some_and(|code| !is_about_the_request(code)));
+    let failed = failed.count() as u64;
+    finding.add("operations that failed without a fault", failed);
+    if failed * 100 > all.len() as u64 * FAILED_PERCENT_MAX {
+        let text = format!("{failed} of {} operations failed though there was no fault at all", all.len());
+        finding.wrong("not available", text, Vec::new());
+    }
+}
+
+/// Whether an error answers what was asked for, rather than that nobody could answer it.
+fn is_about_the_request(code: &str) -> bool {
+    is_definite(code) || matches!(code, "revision_ahead" | "too_stale")
 }
 
 /// What the machine did to all of us. It excuses nothing, but whoever reads the verdict should know.
@@ -112,7 +152,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::history::{Fault, History, Operation};
+    use crate::history::{Fault, History};
 
     /// Operations at these milliseconds on these nodes, with a fault from 10 s to 20 s.
     fn check(served: &[(u64, u64)], end_ms: u64, healthy: Value) -> Verdict {
@@ -161,5 +201,68 @@ mod tests {
         let mut late = served.to_vec();
         late.extend([(42_000, 1), (50_000, 1)]);
         assert_eq!(check(&late, 51_000, json!({ "error": null })), Verdict::Invalid);
+    }
+    fn operation(at_ms: u64, node: u64, f: &str, error: Option<&str>) -> Operation {
+        Operation {
+            process: 0,
+            f: f.into(),
+            asked: Value::Null,
+            answer: Value::Null,
+            kind: if error.is_some() { Kind::Fail } else { Kind::Ok },
+            error: error.map(str::to_owned),
+            node: Some(node),
+            revision: None,
+            begin: 0,
+            end: 0,
+            begin_ns: at_ms * 1_000_000,
+            end_ns: at_ms * 1_000_000,
+        }
+    }
+
+    #[test]
+    fn a_node_that_took_writes_before_must_take_them_again() {
+        // Both nodes serve reads all the time; node 2 answers the writes after the fault in this way.
+        let check = |wrote_before: bool, after: Option<&str>, number: usize| {
+            let mut operations = Vec::new();
+            for ms in (1_000..45_000).step_by(500) {
+                operations.extend([operation(ms, 1, "put", None), operation(ms, 2, "get", None)]);
+            }
+            if wrote_before {
+                operations.push(operation(2_000, 2, "put", None));
+            }
+            operations.extend((0..number).map(|_| operation(21_000, 2, "put", after)));
+            let (begin_ns, end_ns) = (10_000_000_000, 20_000_000_000);
+            let history = History {
+                operations,
+                faults: vec![Fault { name: "kill".into(), detail: Value::Null, begin_ns, end_ns }],
+                notes: Vec::new(),
+                end_ns: 45_000_000_000,
+            };
+            Availability.check(&Run { history, nodes: vec![1, 2], nemesis: "kill".into(), ..Run::default() }).verdict
+        };
+        assert_eq!(check(true, Some("no_leader"), 20), Verdict::Invalid);
+        assert_eq!(check(true, None, 20), Verdict::Valid);
+        // It was not asked, or never wrote.
+        assert_eq!(check(true, Some("no_leader"), 0), Verdict::Valid);
+        assert_eq!(check(false, Some("no_leader"), 20), Verdict::Valid);
+    }
+
+    #[test]
+    fn without_a_fault_next_to_nothing_fails() {
+        let check = |code: &str, each: u64| {
+            let one = |number: u64| {
+                let error = number.is_multiple_of(each).then_some(code);
+                operation(number * 100, number % 2 + 1, "put", error)
+            };
+            let history =
+                History { operations: (0..400).map(one).collect(), end_ns: 40_000_000_000, ..History::default() };
+            let run = Run { history, nodes: vec![1, 2], nemesis: "none".into(), ..Run::default() };
+            Availability.check(&run).verdict
+        };
+        assert_eq!(check("no_leader", 3), Verdict::Invalid);
+        assert_eq!(check("internal", 10), Verdict::Invalid);
+        assert_eq!(check("no_leader", 100), Verdict::Valid);
+        assert_eq!(check("precondition_failed", 3), Verdict::Valid);
+        assert_eq!(check("too_stale", 3), Verdict::Valid);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Checker, Finding, Run};
 use crate::history::{Kind, Operation};
+use crate::nemesis;
 
 /// Operations that must have succeeded while a fault lasted, per second of faults.
 const OPERATIONS_PER_SECOND_MIN: f64 = 1.0;
@@ -58,7 +59,7 @@ impl Checker for Coverage {
             finding.unknown("no fault was recorded");
         } else {
             // Without a majority nothing can succeed: then it is enough that it was tried.
-            let hopeless = run.nemesis.ends_with("-all") || run.nemesis.ends_with("-majority");
+            let hopeless = nemesis::is_hopeless(&run.nemesis).unwrap_or(false);
             let counted = if hopeless { tried } else { succeeded };
             if counted < OPERATIONS_MIN || (counted as f64) < seconds * OPERATIONS_PER_SECOND_MIN {
                 finding.unknown(format!("only {counted} operations counted in {seconds:.1} s of faults"));
@@ -73,15 +74,18 @@ mod tests {
     use super::*;
     use crate::checker::Verdict;
     use crate::history::{Fault, History};
-    use crate::nemesis;
 
     fn check(operations: u64, faults: &[(u64, u64)], bites: u64) -> Verdict {
+        under("kill", Kind::Ok, operations, faults, bites)
+    }
+
+    fn under(nemesis: &str, kind: Kind, operations: u64, faults: &[(u64, u64)], bites: u64) -> Verdict {
         let operation = |number: u64| Operation {
             process: 0,
             f: "get".into(),
             asked: Default::default(),
             answer: Default::default(),
-            kind: Kind::Ok,
+            kind,
             error: None,
             node: None,
             revision: None,
@@ -106,7 +110,7 @@ mod tests {
         if bites == 0 {
             coverage.missing.push("killed".into());
         }
-        Coverage.check(&Run { history, coverage, nemesis: "kill".into(), ..Run::default() }).verdict
+        Coverage.check(&Run { history, coverage, nemesis: nemesis.into(), ..Run::default() }).verdict
     }
 
     #[test]
@@ -116,6 +120,19 @@ mod tests {
         assert_eq!(check(1_000, &[], 3), Verdict::Unknown);
         assert_eq!(check(1_000, &[(5_000, 6_000)], 3), Verdict::Unknown);
         assert_eq!(check(10, &[(0, 200)], 3), Verdict::Unknown);
+    }
+
+    #[test]
+    fn trying_is_enough_only_where_no_fault_leaves_a_majority() {
+        for (nemesis, verdict) in [
+            ("kill-all", Verdict::Valid),
+            ("power-majority", Verdict::Valid),
+            ("mix-all", Verdict::Unknown),
+            ("kill", Verdict::Unknown),
+        ] {
+            assert_eq!(under(nemesis, Kind::Fail, 1_000, &[(0, 200)], 3), verdict, "{nemesis}");
+            assert_eq!(under(nemesis, Kind::Ok, 1_000, &[(0, 200)], 3), Verdict::Valid, "{nemesis}");
+        }
     }
 
     #[test]

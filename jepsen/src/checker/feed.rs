@@ -3,15 +3,20 @@
 //! right.
 //!
 //! Each subscriber keeps its own picture of what there is. Against the feed at the end its changes must be a part
-//! without a gap, and whatever was acknowledged up to where it came must have come.
+//! without a gap, and whatever was acknowledged up to where it came must have come. And it must get somewhere: without
+//! faults it keeps up, and at the end everybody comes to the last revision, and so does somebody new at every node.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::availability::SERVES_MS_MAX;
 use super::{Change, Checker, Finding, Run};
 use crate::client::Op;
 use crate::history::{Kind, Operation};
+
+/// How far a subscriber may be behind what is acknowledged where there is no fault, milliseconds.
+const LAG_MS_MAX: u64 = 4_000;
 
 /// The nine properties.
 #[derive(Debug)]
@@ -28,14 +33,23 @@ impl Checker for Feed {
     fn check(&self, run: &Run) -> Finding {
         let mut finding = Finding::new(self.name());
         let mut connections: BTreeMap<(String, u64), Vec<(&Operation, u64)>> = BTreeMap::new();
-        for operation in &run.history.operations {
-            if let Ok(Op::Follow { collection, subscriber, since }) = serde_json::from_value(operation.asked.clone())
-                && operation.kind == Kind::Ok
-            {
-                connections.entry((collection, subscriber)).or_default().push((operation, since));
+        let mut owed: BTreeMap<(String, u64), u64> = BTreeMap::new();
+        for operation in run.history.operations.iter().filter(|operation| operation.f == "follow") {
+            let Ok(Op::Follow { collection, subscriber, since, until }) =
+                serde_json::from_value(operation.asked.clone())
+            else {
+                continue;
+            };
+            let who = (collection, subscriber);
+            if let Some(until) = until {
+                owed.insert(who.clone(), until);
+            }
+            let connections = connections.entry(who).or_default();
+            if operation.kind == Kind::Ok {
+                connections.push((operation, since));
             }
         }
-        for ((collection, number), connections) in &connections {
+        for (who @ (collection, number), connections) in &connections {
             let Some(feed) = run.last.feed(collection) else {
                 finding.unknown(format!("no node gave the feed of {collection:?} at the end"));
                 continue;
@@ -46,7 +60,24 @@ impl Checker for Feed {
                 finding.count("connections");
                 subscriber.connection(connection, *since, &mut finding);
             }
+            match owed.get(who) {
+                Some(owed) => subscriber.reached(*owed, &mut finding),
+                None => finding.unknown(format!("subscriber {number} was not followed to the end")),
+            }
             subscriber.acknowledged(collection, &run.history.operations, &mut finding);
+            let begun = |(connection, _): &&(&Operation, u64)| !disturbed(run, connection);
+            for (connection, _) in connections.iter().filter(begun) {
+                subscriber.keeps_up(connection, collection, &run.history.operations, &mut finding);
+            }
+        }
+        for node in &run.nodes {
+            let served = connections.iter().filter(|(who, _)| owed.contains_key(who));
+            if !served
+                .flat_map(|(_, connections)| connections)
+                .any(|(one, since)| one.node == Some(*node) && *since == 0)
+            {
+                finding.unknown(format!("nobody followed the whole feed of node {node}"));
+            }
         }
         finding.needs("changes received");
         finding.needs("resumed at another node");
@@ -178,6 +209,39 @@ impl<'r> Subscriber<'r> {
         self.held.insert(id, change["document"].clone());
     }
 
+    /// With nothing against it any more, all there is has come.
+    fn reached(&self, owed: u64, finding: &mut Finding) {
+        finding.count("subscribers followed to the end");
+        if self.position < owed {
+            let text =
+                format!("{owed} was reached and nothing is wrong any more, and it came to {} only", self.position);
+            self.wrong("not live", text, finding);
+        }
+    }
+
+    /// Where no fault was near, a connection that is kept brings what was acknowledged some seconds before its end.
+    fn keeps_up(&mut self, connection: &Operation, collection: &str, operations: &[Operation], finding: &mut Finding) {
+        let due_ns = connection.end_ns.saturating_sub(LAG_MS_MAX * 1_000_000);
+        if connection.error.is_some() || due_ns < connection.begin_ns {
+            return;
+        }
+        finding.count("connections that had to keep up");
+        let written = operations.iter().take_while(|operation| operation.begin_ns <= due_ns).filter(|operation| {
+            operation.kind == Kind::Ok
+                && operation.end_ns <= due_ns
+                && matches!(operation.f.as_str(), "insert" | "put" | "patch" | "delete")
+                && operation.asked["collection"].as_str() == Some(collection)
+        });
+        let due = written.filter_map(|operation| operation.revision).max().unwrap_or(0);
+        let complete = connection.answer["complete"].as_u64().unwrap_or(0);
+        if complete < due {
+            self.begin = connection.begin;
+            let text =
+                format!("{due} was acknowledged {LAG_MS_MAX} ms before the connection's end, {complete} had come");
+            self.wrong("not live", text, finding);
+        }
+    }
+
     /// Whatever was acknowledged at or below the position has come. This needs no witness.
     fn acknowledged(&mut self, collection: &str, operations: &[Operation], finding: &mut Finding) {
         for operation in operations.iter().filter(|operation| operation.kind == Kind::Ok) {
@@ -201,6 +265,14 @@ impl<'r> Subscriber<'r> {
     fn wrong(&self, rule: &str, text: String, finding: &mut Finding) {
         finding.wrong(rule, format!("subscriber {}: {text}", self.number), vec![self.begin]);
     }
+}
+
+/// Whether a fault, or the time that recovery is given after one, lay within a connection.
+fn disturbed(run: &Run, connection: &Operation) -> bool {
+    run.history.faults.iter().any(|fault| {
+        let recovered_ns = fault.end_ns.saturating_add(SERVES_MS_MAX * 1_000_000);
+        fault.begin_ns <= connection.end_ns && connection.begin_ns <= recovered_ns
+    })
 }
 
 /// Whether an image in brief is this version.
@@ -241,20 +313,35 @@ mod tests {
         })
     }
 
-    /// Connections of one subscriber: node, since, changes, bookmarks, complete.
-    fn check(connections: &[(u64, u64, Vec<Value>, Value, u64)]) -> Finding {
+    /// One connection: node, since, changes, bookmarks, complete.
+    type Connection = (u64, u64, Vec<Value>, Value, u64);
+
+    /// What one subscriber's connections and, once the load is over, those of a new one at each node came to. The last one
+    /// of each must bring everything.
+    fn run(connections: &[Connection], at_each_node: &[Connection]) -> Run {
         let script = Script::default();
         script.does(0, &put("a", "4"), 4, with("a", 4, "4"));
-        for (_, since, changes, bookmarks, complete) in connections {
-            let op = Op::Follow { collection: "c".into(), subscriber: 0, since: *since };
+        let first = connections.iter().enumerate().map(|(at, one)| (0, one, at + 1 == connections.len()));
+        let all: Vec<_> = first.chain(at_each_node.iter().map(|one| (one.0, one, true))).collect();
+        for (subscriber, (_, since, changes, bookmarks, complete), last) in &all {
+            let (collection, until) = ("c".to_owned(), last.then_some(6));
+            let op = Op::Follow { collection, subscriber: *subscriber, since: *since, until };
             let answer = json!({ "changes": changes, "bookmarks": bookmarks, "complete": complete });
             script.does(1, &op, *complete, answer);
         }
         let mut run = script.run(&feed());
-        for (operation, connection) in run.history.operations.iter_mut().skip(1).zip(connections) {
+        for (operation, (_, connection, _)) in run.history.operations.iter_mut().skip(1).zip(&all) {
             operation.node = Some(connection.0);
         }
-        Feed.check(&run)
+        run
+    }
+
+    fn whole(node: u64) -> Connection {
+        (node, 0, all(), json!([[9, 5]]), 9)
+    }
+
+    fn check(connections: &[Connection]) -> Finding {
+        Feed.check(&run(connections, &[whole(1), whole(2), whole(3)]))
     }
 
     fn all() -> Vec<Value> {
@@ -274,6 +361,42 @@ mod tests {
         // Cut off within a revision: it comes again.
         let finding = then(all()[..2].to_vec(), json!([]), 1);
         assert_eq!(finding.verdict, Verdict::Valid, "{finding:?}");
+    }
+
+    #[test]
+    fn who_receives_nothing_is_owed_everything() {
+        let live = |finding: &Finding| !rules(finding).contains(&"not live");
+        let nothing = |since: u64| (2, since, Vec::new(), json!([[since, 0]]), since);
+        let first = (1, 0, all()[..3].to_vec(), json!([[3, 3]]), 3);
+        assert!(!live(&check(&[first.clone(), nothing(3)])));
+        // A node that gives a new subscriber nothing, while others get all of it elsewhere.
+        let last = (2, 3, all()[3..].to_vec(), json!([[9, 2]]), 9);
+        let finding =
+            Feed.check(&run(&[first.clone(), last.clone()], &[whole(1), whole(2), (3, 0, vec![], json!([]), 0)]));
+        assert!(!live(&finding));
+        // Nobody looked.
+        let finding = Feed.check(&run(&[first.clone(), last.clone()], &[whole(1), whole(2)]));
+        assert_eq!(finding.verdict, Verdict::Unknown, "{finding:?}");
+        assert_eq!(check(&[first, last]).verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn where_there_is_no_fault_it_keeps_up() {
+        let check = |lasts_ms: u64, fault: bool| {
+            let first = (1, 0, all()[..1].to_vec(), json!([[1, 1]]), 1);
+            let mut run =
+                run(&[first, (2, 1, all()[1..].to_vec(), json!([[9, 4]]), 9)], &[whole(1), whole(2), whole(3)]);
+            run.history.operations[1].end_ns = run.history.operations[1].begin_ns + lasts_ms * 1_000_000;
+            if fault {
+                let (name, detail) = ("kill".to_owned(), Value::Null);
+                run.history.faults.push(crate::history::Fault { name, detail, begin_ns: 0, end_ns: 1 });
+            }
+            Feed.check(&run)
+        };
+        // Revision 4 was acknowledged before it began, and it came to 1.
+        assert!(rules(&check(LAG_MS_MAX + 1_000, false)).contains(&"not live"));
+        assert_eq!(check(LAG_MS_MAX + 1_000, true).verdict, Verdict::Valid);
+        assert_eq!(check(LAG_MS_MAX - 1_000, false).verdict, Verdict::Valid);
     }
 
     #[test]

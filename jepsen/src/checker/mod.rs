@@ -11,6 +11,7 @@ pub mod coverage;
 pub mod cycles;
 pub mod feed;
 pub mod linearizable;
+pub mod logs;
 pub mod paging;
 pub mod replay;
 pub mod session;
@@ -41,6 +42,8 @@ pub struct Run {
     pub nemesis: String,
     /// The nodes.
     pub nodes: Vec<u64>,
+    /// Lines of their logs that none may ever write.
+    pub complaints: Vec<String>,
 }
 
 /// Judges a run.
@@ -59,5 +62,6 @@ pub fn common() -> Vec<Box<dyn Checker>> {
         Box::new(converged::Converged),
         Box::new(availability::Availability),
         Box::new(coverage::Coverage),
+        Box::new(logs::Logs),
     ]
 }

@@ -69,6 +69,12 @@ impl Script {
         self
     }
 
+    /// It ends in this way.
+    pub(crate) fn ends(&self, process: u64, kind: Kind, f: &str, answer: Completion) -> &Self {
+        self.recorder.complete(process, kind, f, answer);
+        self
+    }
+
     /// It is refused.
     pub(crate) fn fail(&self, process: u64, f: &str, revision: Option<u64>, code: &str) -> &Self {
         let answer = Completion { value: Value::Null, revision, node: Some(1), error: Some(code.into()) };

@@ -1,6 +1,6 @@
 //! What came back, and what may be concluded from it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::op::{Condition, Op};
 use crate::history::{Completion, Kind};
@@ -17,6 +17,9 @@ const NO_EFFECT: [&str; 8] = [
     "idempotency_full",
     "unknown_operation",
 ];
+
+/// The code of an answer that says that it succeeded, came whole, and cannot be understood.
+pub const MALFORMED: &str = "malformed_answer";
 
 /// How an operation ended.
 #[derive(Clone, Debug)]
@@ -69,6 +72,14 @@ impl Answer {
         // A read that fails has had no effect, whatever became of it.
         let kind = if sent && op.is_write() { Kind::Info } else { Kind::Fail };
         Self { kind, error: Some(error), node, revision: None, body: Value::Null, cursor: None, reached: false }
+    }
+
+    /// An answer that succeeded by its status and says something else: an error `code` of the API's own, or
+    /// [`MALFORMED`], with the reason in words. Whether a write took effect nobody knows.
+    pub(super) fn spoiled(op: &Op, node: u64, code: &str, why: &str) -> Self {
+        let kind = if op.is_write() { Kind::Info } else { Kind::Fail };
+        let (error, body) = (Some(code.to_owned()), json!({ "why": why }));
+        Self { kind, error, node, revision: None, body, cursor: None, reached: true }
     }
 
     /// An error of the API.

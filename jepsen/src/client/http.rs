@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, MALFORMED};
 use super::op::{Condition, Consistency, Op, Query, Read};
 use crate::history::Kind;
 
@@ -72,11 +72,10 @@ impl Client {
                 Ok((body, cursor)) => {
                     Answer { kind: Kind::Ok, error: None, node, revision, body, cursor, reached: true }
                 }
-                Err(error) => Answer::broken(op, node, format!("an answer that is none: {error:#}"), true),
+                Err(Spoiled { code, why }) => Answer::spoiled(op, node, &code, &why),
             };
         }
-        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let code = problem["code"].as_str().map_or_else(|| format!("status_{status}"), str::to_owned);
+        let code = code_of(status, &body);
         if let (404, "not_found", Op::Get { .. } | Op::History { .. }) = (status, code.as_str(), op) {
             // That there is no such document is an answer like any other.
             let body = aged(&headers, json!({ "document": null, "items": [] }));
@@ -88,17 +87,22 @@ impl Client {
     /// Opens the change feed of a collection at `node` and keeps it open; for the change-feed workload.
     ///
     /// # Errors
-    /// When there is no answer, or none with status 200.
-    pub async fn follow(&self, node: u64, collection: &str, since: u64) -> Result<Response> {
-        let url = self.url(node, &["api", collection, "_changes"])?;
+    /// The code of a refusal, or what the connection did.
+    pub async fn follow(&self, node: u64, collection: &str, since: u64) -> Result<Response, String> {
+        let url = self.url(node, &["api", collection, "_changes"]).map_err(|error| format!("no request: {error:#}"))?;
         let query = [("since", since.to_string()), ("follow", "true".into()), ("consistency", "stale".into())];
         // The whole stream has no deadline, its beginning has.
         let sent = self.with(Method::GET, url).query(&query).send();
-        let response = tokio::time::timeout(ANSWER, sent).await.context("timeout")??;
-        match response.status().as_u16() {
-            200 => Ok(response),
-            status => bail!("status {status}: {}", response.text().await.unwrap_or_default()),
+        let response = match tokio::time::timeout(ANSWER, sent).await {
+            Ok(response) => response.map_err(|error| describe(&error))?,
+            Err(_) => return Err("timeout".to_owned()),
+        };
+        let status = response.status().as_u16();
+        if status == 200 {
+            return Ok(response);
         }
+        let problem = tokio::time::timeout(ANSWER, response.bytes()).await.map_err(|_| "timeout".to_owned())?;
+        Err(code_of(status, &problem.map_err(|error| describe(&error))?))
     }
 
     /// Sends a request of another kind (`/admin`, `/cluster`) and returns status and JSON body.
@@ -223,8 +227,31 @@ fn body(query: &Query) -> Value {
     Value::Object(out)
 }
 
+/// The code of a refusal.
+fn code_of(status: u16, body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    problem["code"].as_str().map_or_else(|| format!("status_{status}"), str::to_owned)
+}
+
+/// Why an answer that came whole, with a status of success, is no success.
+struct Spoiled {
+    /// What the answer itself says, or [`MALFORMED`].
+    code: String,
+    why: String,
+}
+
+impl From<serde_json::Error> for Spoiled {
+    fn from(error: serde_json::Error) -> Self {
+        malformed(error.to_string())
+    }
+}
+
+fn malformed(why: impl Into<String>) -> Spoiled {
+    Spoiled { code: MALFORMED.to_owned(), why: why.into() }
+}
+
 /// What a successful answer says, in the form in which it is recorded.
-fn understood(op: &Op, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Option<String>)> {
+fn understood(op: &Op, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Option<String>), Spoiled> {
     let answer = match op {
         Op::Delete { .. } => Value::Null,
         Op::Changes { .. } => changes(body)?,
@@ -262,20 +289,27 @@ fn aged(headers: &HeaderMap, mut answer: Value) -> Value {
     answer
 }
 
-/// A finite change feed: it must end with a bookmark, else it broke off.
-fn changes(body: &[u8]) -> Result<Value> {
+/// A finite change feed: it must end with a bookmark, or say why it cannot go on.
+fn changes(body: &[u8]) -> Result<Value, Spoiled> {
     let mut changes = Vec::new();
-    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    let mut lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    while let Some(line) = lines.next() {
         let line: Value = serde_json::from_slice(line)?;
         match line["type"].as_str() {
+            Some("bookmark") if lines.next().is_some() => {
+                return Err(malformed("the feed goes on behind its bookmark"));
+            }
             Some("bookmark") => {
                 return Ok(json!({ "changes": changes, "bookmark": line["revision"], "more": line["more"] }));
             }
-            Some("error") => bail!("the feed ended with {}", line["code"]),
+            Some("error") => {
+                let code = line["code"].as_str().unwrap_or(MALFORMED).to_owned();
+                return Err(Spoiled { code, why: format!("the feed ended with {line}") });
+            }
             _ => changes.push(line),
         }
     }
-    bail!("the feed ended without a bookmark")
+    Err(malformed("the feed ended without a bookmark"))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
@@ -283,7 +317,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 }
 
 /// The innermost cause: the outer ones only say that something went wrong.
-fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     if error.is_timeout() && !error.is_connect() {
         return "timeout".to_owned();
     }
@@ -294,5 +328,77 @@ fn describe(error: &reqwest::Error) -> String {
     match error.is_connect() {
         true => format!("no connection: {cause}"),
         false => format!("connection: {cause}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a client makes of this answer.
+    async fn answered(op: &Op, answer: String) -> Answer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 4096];
+            assert!(stream.read(&mut asked).await.unwrap() > 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let client = Client::new(&[(1, url)], "key").unwrap();
+        tokio::join!(client.call(1, op), serve).0
+    }
+
+    fn ok(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn what_came_whole_and_says_nothing_is_told_from_what_broke_off() {
+        let get = Op::Get { collection: "c".into(), id: "a".into(), read: Read::default() };
+        let feed = Op::Changes { collection: "c".into(), since: 0, limit: None };
+        let put = Op::Put {
+            collection: "c".into(),
+            id: "a".into(),
+            document: json!({}),
+            condition: Condition::None,
+            key: None,
+        };
+        let change = r#"{"revision":1,"type":"insert"}"#;
+        let bookmark = r#"{"type":"bookmark","revision":1,"more":false}"#;
+        for (op, body, kind, code) in [
+            (&get, r#"{"id":"a"}"#.to_owned(), Kind::Ok, ""),
+            (&get, r#"{"id":"a""#.to_owned(), Kind::Fail, MALFORMED),
+            (&get, String::new(), Kind::Fail, MALFORMED),
+            (&put, "<html>".to_owned(), Kind::Info, MALFORMED),
+            (&feed, format!("{change}\n{bookmark}\n"), Kind::Ok, ""),
+            (&feed, format!("{change}\n"), Kind::Fail, MALFORMED),
+            (&feed, format!("{bookmark}\n{change}\n"), Kind::Fail, MALFORMED),
+            (&feed, format!("{change}\n{}\n", r#"{"type":"error","code":"internal"}"#), Kind::Fail, "internal"),
+        ] {
+            let answer = answered(op, ok(&body)).await;
+            assert_eq!((answer.kind, answer.code()), (kind, code), "{body}");
+        }
+        // Less came than was promised: the connection broke, which says nothing against the node.
+        let answer = answered(&get, ok(r#"{"id":"a"}"#).replace(": 10", ": 90")).await;
+        assert!(answer.kind == Kind::Fail && answer.code().starts_with("connection: "), "{:?}", answer.error);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_refused_says_with_which_code() {
+        let problem = r#"{"code":"no_leader"}"#;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 4096];
+            assert!(stream.read(&mut asked).await.unwrap() > 0);
+            stream.write_all(ok(problem).replace("200 OK", "503 Unavailable").as_bytes()).await.unwrap();
+        };
+        let client = Client::new(&[(1, url)], "key").unwrap();
+        assert_eq!(tokio::join!(client.follow(1, "c", 0), serve).0.unwrap_err(), "no_leader");
     }
 }

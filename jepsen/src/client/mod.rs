@@ -4,6 +4,7 @@ mod answer;
 mod http;
 mod op;
 
-pub use answer::{Answer, is_definite};
+pub use answer::{Answer, MALFORMED, is_definite};
 pub use http::Client;
+pub(crate) use http::describe;
 pub use op::{Condition, Consistency, HISTORY_PAGE, Op, Query, Read};

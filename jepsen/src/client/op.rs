@@ -114,6 +114,9 @@ pub enum Op {
         subscriber: u64,
         /// Changes after this revision.
         since: u64,
+        /// Once the load is over: the revision that must come, since there is nothing against it any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
     },
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::world::Ending;
+
 /// Counters of what happened, what should have happened and did not, and what never may.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
@@ -45,6 +47,21 @@ impl Coverage {
         self.missing.is_empty()
     }
 
+    /// Takes in how nodes ended by themselves: `all` endings since the start of the world, of which those that were taken
+    /// in before are the first ones.
+    pub(crate) fn count_endings(&mut self, all: &[Ending]) {
+        for ending in all.iter().skip(self.endings.len()) {
+            self.add("ended_by_itself", 1);
+            let told = format!("node {} ({}): {}", ending.node, ending.status, ending.reason);
+            if !ending.orderly {
+                self.violations.push(format!("ended out of order: {told}"));
+            } else if ending.excuse.is_none() {
+                self.violations.push(format!("ended without a fault of ours: {told}"));
+            }
+            self.endings.push(told);
+        }
+    }
+
     /// Notes which of these counters did not move. `a|b` asks for either.
     pub(super) fn demand(&mut self, names: &[&str]) {
         for name in names {
@@ -66,5 +83,26 @@ mod tests {
         coverage.demand(&["killed", "leader_changes", "cut|killed", "a|b"]);
         assert_eq!(coverage.missing, ["leader_changes", "a|b"]);
         assert!(!coverage.has_bitten() && coverage.get("nothing") == 0);
+    }
+    #[test]
+    fn an_ending_after_the_faults_is_taken_in_once() {
+        use std::os::unix::process::ExitStatusExt;
+        let ending = |raw: i32, excuse: Option<&str>| Ending {
+            node: 2,
+            status: std::process::ExitStatus::from_raw(raw),
+            reason: "error: why".into(),
+            orderly: raw > 255,
+            excuse: excuse.map(str::to_owned),
+        };
+        let mut endings = vec![ending(1 << 8, Some("its disk was full"))];
+        let mut coverage = Coverage::default();
+        coverage.count_endings(&endings);
+        assert!(coverage.violations.is_empty() && coverage.endings.len() == 1);
+        // An abort while the last digest is computed.
+        endings.push(ending(6, Some("its data was damaged")));
+        endings.push(ending(1 << 8, None));
+        coverage.count_endings(&endings);
+        coverage.count_endings(&endings);
+        assert!(coverage.violations.len() == 2 && coverage.get("ended_by_itself") == 3, "{coverage:?}");
     }
 }

@@ -56,6 +56,14 @@ pub fn needs(name: &str) -> Result<Needs> {
     Ok(plan::find(name)?.needs())
 }
 
+/// Whether nothing can succeed while a fault of this nemesis lasts, since each takes a majority.
+///
+/// # Errors
+/// If there is none of this name.
+pub fn is_hopeless(name: &str) -> Result<bool> {
+    Ok(plan::find(name)?.is_hopeless())
+}
+
 /// What this machine lacks for a nemesis, for a person; `None` if all is there.
 ///
 /// # Errors
@@ -136,5 +144,8 @@ mod tests {
         assert!(needs("no such nemesis").is_err());
         assert!(needs("power-all").unwrap().power_cut);
         assert_eq!(needs("none").unwrap(), Needs::default());
+        let hopeless: Vec<&str> =
+            names().iter().map(|(name, _)| *name).filter(|name| is_hopeless(name).unwrap()).collect();
+        assert_eq!(hopeless, ["kill-majority", "kill-all", "power-majority", "power-all"]);
     }
 }

@@ -19,7 +19,6 @@ const INSTALLED: &str = "a snapshot was installed";
 pub(super) struct Observer {
     toll: Toll,
     tally: [u64; 4],
-    endings: usize,
     installed: u64,
     /// All leaders with their terms.
     leaders: std::cell::RefCell<BTreeSet<(u64, u64)>>,
@@ -31,7 +30,6 @@ impl Observer {
         let observer = Self {
             toll: world.toll().await?,
             tally: [tally.killed, tally.power_cut, tally.paused, tally.wiped],
-            endings: tally.endings.len(),
             installed: installed(world),
             leaders: Default::default(),
         };
@@ -82,16 +80,7 @@ impl Observer {
                 }
             }
         }
-        for ending in tally.endings.iter().skip(self.endings) {
-            coverage.add("ended_by_itself", 1);
-            let told = format!("node {} ({}): {}", ending.node, ending.status, ending.reason);
-            if !ending.orderly {
-                coverage.violations.push(format!("ended out of order: {told}"));
-            } else if ending.excuse.is_none() {
-                coverage.violations.push(format!("ended without a fault of ours: {told}"));
-            }
-            coverage.endings.push(told);
-        }
+        coverage.count_endings(&tally.endings);
         Ok(())
     }
 }

@@ -228,7 +228,13 @@ const PLANS: &[Plan] = &[
         &["files_damaged"],
     ),
     plan("corrupt-snapshot", "in a file of a snapshot", &[Corrupt(Some(Class::Snapshot))], &["files_damaged"]),
-    mix("mix", "kills, pauses, promotions and partitions, at random and at once", PROCESSES, NETWORKS, &["strikes"]),
+    mix(
+        "mix",
+        "kills, pauses, promotions and partitions, at random and at once",
+        PROCESSES,
+        NETWORKS,
+        &["killed|paused|promoted", "packets_cut"],
+    ),
     mix(
         "mix-all",
         "everything that a machine with power cuts can suffer, at random and at once",
@@ -266,7 +272,10 @@ const PLANS: &[Plan] = &[
             Link(Trouble::HalfOpen),
             Link(Trouble::AnswersLost),
         ],
-        &["strikes", "power_cut|killed|paused"],
+        &[
+            "power_cut|killed|paused",
+            "packets_cut|packets_lost|packets_slowed_down|pieces_delayed|connections_deadened|answers_lost",
+        ],
     ),
     mix(
         "mix-disk",
@@ -282,7 +291,7 @@ const PLANS: &[Plan] = &[
             Pause(Whom::Leader),
         ],
         NETWORKS,
-        &["strikes"],
+        &["fsyncs_failed|fsyncs_slowed|reads_failed|writes_failed|calls_without_room|killed|paused", "packets_cut"],
     ),
     plan("overload", "bursts of many connections", &[Overload], &["overload_taken"]),
 ];
@@ -297,6 +306,12 @@ pub(super) fn find(name: &str) -> Result<&'static Plan> {
 impl Plan {
     pub(super) fn needs(&self) -> Needs {
         self.faults.iter().chain(self.beside).fold(Needs::default(), |all, fault| all.and(needs_of(*fault)))
+    }
+
+    /// Whether every strike takes a majority, so that nothing can succeed while it lasts.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let takes_majority = |fault: &Fault| matches!(fault, End(_, Whom::Majority | Whom::All));
+        !self.faults.is_empty() && self.faults.iter().chain(self.beside).all(takes_majority)
     }
 
     pub(super) fn must(&self) -> &'static [&'static str] {

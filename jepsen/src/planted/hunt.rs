@@ -1,7 +1,7 @@
 //! Goes after one planted bug with the trap that must catch it.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Bug, Build, Trap, VARIABLE};
 use crate::runner::Results;
+use crate::world::run_program;
 
 /// Seeds that a simulation runs at once before it looks at the clock again.
 const SEEDS_AT_ONCE: u64 = 20;
@@ -68,7 +69,7 @@ fn simulate(from: u64, bug: &Bug, planted: bool, build: &Build) -> Result<Option
     if planted {
         command.env(VARIABLE, bug.name);
     }
-    let output = command.stdin(Stdio::null()).output().context("starting the simulation")?;
+    let output = run_program(command).context("starting the simulation")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let failed = text.lines().find(|line| line.contains(" FAILED: ")).map(str::to_owned);
     ensure!(
@@ -98,7 +99,7 @@ fn run(
     if planted {
         command.args(["--planted", bug.name]);
     }
-    let output = command.stdin(Stdio::null()).output().context("starting a run")?;
+    let output = run_program(command).context("starting a run")?;
     let Ok(results) = serde_json::from_slice::<Results>(&output.stdout) else {
         bail!("no run: {}", String::from_utf8_lossy(&output.stderr).trim());
     };

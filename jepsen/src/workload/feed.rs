@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use async_trait::async_trait;
 use rand::RngExt;
 use reqwest::Response;
@@ -15,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Worker, Workload};
 use crate::checker::Checker;
 use crate::checker::feed::Feed as FeedChecker;
-use crate::client::{Answer, Condition, Op};
+use crate::client::{Answer, Condition, MALFORMED, Op, Read, describe};
 use crate::history::Kind;
 
 const COLLECTION: &str = "feed";
@@ -25,6 +24,8 @@ const OTHER: &str = "feed-other";
 const IDS_MAX: u64 = 40;
 /// Workers that subscribe; all others write.
 const SUBSCRIBERS: u64 = 3;
+/// How long it may take, once nothing is written and nothing is wrong any more, until a subscriber has everything.
+const LAST_WITHIN: Duration = Duration::from_secs(20);
 /// How long a connection is kept, milliseconds.
 const CONNECTION_MS: (u64, u64) = (300, 6_000);
 
@@ -48,6 +49,19 @@ impl Workload for Feed {
         }
     }
 
+    async fn finish(&self, worker: &mut Worker) {
+        // Without it nobody is followed to the end, which the checker takes for no pass.
+        let Some(last) = last_revision(worker).await else { return };
+        let nodes = worker.client().nodes();
+        for subscriber in 0..SUBSCRIBERS {
+            self.follow_to(worker, subscriber, nodes[subscriber as usize % nodes.len()], last).await;
+        }
+        // And somebody new at every node, from the beginning.
+        for node in nodes {
+            self.follow_to(worker, SUBSCRIBERS + node, node, last).await;
+        }
+    }
+
     fn checkers(&self) -> Vec<Box<dyn Checker>> {
         vec![Box::new(FeedChecker)]
     }
@@ -64,15 +78,29 @@ impl Feed {
     /// One connection, from where the subscriber was, at any node.
     async fn subscribe(&self, worker: &mut Worker) {
         let (subscriber, node) = (worker.number, worker.any_node());
+        let lasts = Duration::from_millis(worker.rng.random_range(CONNECTION_MS.0..CONNECTION_MS.1));
+        self.connect(worker, subscriber, node, Instant::now() + lasts, None).await;
+    }
+
+    /// Connects until this revision has come or the time for it is over.
+    async fn follow_to(&self, worker: &mut Worker, subscriber: u64, node: u64, last: u64) {
+        let deadline = Instant::now() + LAST_WITHIN;
+        loop {
+            self.connect(worker, subscriber, node, deadline, Some(last)).await;
+            if self.position(subscriber, None) >= last || Instant::now() >= deadline {
+                return;
+            }
+        }
+    }
+
+    async fn connect(&self, worker: &mut Worker, subscriber: u64, node: u64, deadline: Instant, until: Option<u64>) {
         let since = self.position(subscriber, None);
-        let op = Op::Follow { collection: COLLECTION.into(), subscriber, since };
-        let deadline = Duration::from_millis(worker.rng.random_range(CONNECTION_MS.0..CONNECTION_MS.1));
-        let deadline = Instant::now() + deadline;
+        let op = Op::Follow { collection: COLLECTION.into(), subscriber, since, until };
         worker.begin(&op, node);
         let mut received = Received { complete: since, ..Received::default() };
         let (kind, error) = match worker.client().follow(node, COLLECTION, since).await {
-            Err(error) => (Kind::Fail, Some(format!("no feed: {error:#}"))),
-            Ok(response) => (Kind::Ok, received.read(response, deadline).await.err().map(|error| format!("{error:#}"))),
+            Err(error) => (Kind::Fail, Some(error)),
+            Ok(response) => (Kind::Ok, received.read(response, deadline, until).await.err()),
         };
         let answer = Answer {
             kind,
@@ -89,6 +117,19 @@ impl Feed {
     }
 }
 
+/// The revision that the cluster is at.
+async fn last_revision(worker: &mut Worker) -> Option<u64> {
+    let deadline = Instant::now() + LAST_WITHIN;
+    while Instant::now() < deadline {
+        let (collection, id) = (COLLECTION.to_owned(), "f0".to_owned());
+        let answer = worker.run(Op::Get { collection, id, read: Read::default() }).await;
+        if answer.is_ok() {
+            return answer.revision;
+        }
+    }
+    None
+}
+
 /// What came over one connection.
 #[derive(Default)]
 struct Received {
@@ -100,18 +141,27 @@ struct Received {
 }
 
 impl Received {
-    /// Reads until the deadline; what broke, if something did.
-    async fn read(&mut self, mut response: Response, deadline: Instant) -> Result<()> {
+    /// Reads until the deadline, or until it is complete up to `until`; the code with which the feed ended, or what the
+    /// connection did.
+    async fn read(&mut self, mut response: Response, deadline: Instant, until: Option<u64>) -> Result<(), String> {
         let mut rest: Vec<u8> = Vec::new();
-        while let Ok(chunk) = timeout_at(deadline, response.chunk()).await {
-            let Some(chunk) = chunk? else { bail!("the feed ended") };
+        while until.is_none_or(|until| self.complete < until)
+            && let Ok(chunk) = timeout_at(deadline, response.chunk()).await
+        {
+            let Some(chunk) = chunk.map_err(|error| describe(&error))? else { return Err(self.ended(&rest)) };
             rest.extend_from_slice(&chunk);
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                self.line(serde_json::from_slice(&line)?)?;
+                self.line(serde_json::from_slice(&line).map_err(|_| MALFORMED.to_owned())?)?;
             }
         }
         Ok(())
+    }
+
+    /// A stream that came to its end in order says where with a bookmark; else something was left out.
+    fn ended(&self, rest: &[u8]) -> String {
+        let told = self.bookmarks.last().is_some_and(|(_, changes)| *changes == self.changes.len());
+        if told && rest.is_empty() { "the feed ended".to_owned() } else { MALFORMED.to_owned() }
     }
 
     /// As it is recorded.
@@ -119,10 +169,10 @@ impl Received {
         json!({ "changes": self.changes, "bookmarks": self.bookmarks, "complete": self.complete })
     }
 
-    fn line(&mut self, line: Value) -> Result<()> {
+    fn line(&mut self, line: Value) -> Result<(), String> {
         let revision = line["revision"].as_u64();
         match line["type"].as_str() {
-            Some("error") => bail!("the feed ended with {}", line["code"]),
+            Some("error") => return Err(line["code"].as_str().unwrap_or(MALFORMED).to_owned()),
             Some("bookmark") => {
                 self.bookmarks.push((revision.unwrap_or(0), self.changes.len()));
                 self.complete = revision.unwrap_or(self.complete);

@@ -43,6 +43,9 @@ pub trait Workload: Send + Sync {
     /// One thing that a client does; called over and over by many workers at once.
     async fn step(&self, worker: &mut Worker);
 
+    /// What is asked for once the load is over and all nodes are well. One worker does it.
+    async fn finish(&self, _worker: &mut Worker) {}
+
     /// What checks it, beside the checkers that every run has.
     fn checkers(&self) -> Vec<Box<dyn Checker>>;
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::json;
 
 use crate::client::{Answer, Client, Op, Query, Read, is_definite};
 use crate::history::{Kind, Recorder};
@@ -112,10 +113,10 @@ impl Worker {
         let mut node = self.node();
         self.begin(&op, node);
         let deadline = Instant::now() + RETRY_MAX;
-        let (mut attempts, mut unknown) = (0, false);
+        let (mut codes, mut unknown) = (Vec::new(), false);
         let mut answer = loop {
-            attempts += 1;
             let answer = self.client.call(node, &op).await;
+            codes.push(answer.code().to_owned());
             let answer = if unknown { answer.after_unknown(&op) } else { answer };
             unknown |= answer.kind == Kind::Info;
             // The state stands against it now: asking again will tell no more about the attempt that is lost sight of.
@@ -127,8 +128,14 @@ impl Worker {
             self.pause().await;
             node = self.any_node();
         };
+        if answer.body.is_null() {
+            answer.body = json!({});
+        }
+        // The last answer is what came of it; those before it are judged, too.
+        codes.pop();
         if let Some(body) = answer.body.as_object_mut() {
-            body.insert("attempts".into(), attempts.into());
+            body.insert("attempts".into(), (codes.len() + 1).into());
+            body.insert("before".into(), codes.into());
         }
         self.end(&op, answer).await
     }

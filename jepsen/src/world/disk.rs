@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::slot::Slot;
 use super::sync::Guarded;
 use super::tool;
 
 /// The size of the file that holds all disks. It is sparse: it takes what was written to it.
 const POOL_BYTES: u64 = 48 << 30;
-/// The room in memory that is enough for the disks of a run.
-const MEMORY_BYTES_MIN: u64 = 4 << 30;
+/// Memory that stays free for everything else.
+const MEMORY_BYTES_LEFT: u64 = 2 << 30;
 /// The size of one node's disk, sparse too.
 const DISK_BYTES: u64 = 2 << 30;
 /// Seconds between the flushes that ext4 does by itself: long, so that what nobody fsynced is really not there.
@@ -39,8 +40,9 @@ struct Disk {
 
 impl Disks {
     /// Makes and mounts a disk for each node below `folder`, at `node-K/disk`.
-    pub(crate) fn start(folder: &Path, nodes: &[u64]) -> Result<Self> {
-        let (file, pool) = (pool_folder(folder).join(pool_name()), folder.join("disks"));
+    pub(crate) fn start(slot: &Slot, folder: &Path, nodes: &[u64]) -> Result<Self> {
+        let bytes_max = nodes.len() as u64 * DISK_BYTES;
+        let (file, pool) = (pool_folder(slot, folder, bytes_max)?.join(pool_name()), folder.join("disks"));
         File::create(&file)?.set_len(POOL_BYTES).context("make the file of the disks")?;
         std::fs::create_dir_all(&pool)?;
         tool::run_args(["mkfs.btrfs".as_ref(), "-q".as_ref(), file.as_os_str()])?;
@@ -139,12 +141,22 @@ impl Disks {
     }
 }
 
-/// Where the file of all disks lies: in memory if there is room. What a power cut loses is decided by the node's own file
-/// system above it, so nothing changes but the speed: each fsync goes through four layers and two journals.
-fn pool_folder(folder: &Path) -> PathBuf {
+/// Where the file of all disks lies: in memory if there is room for all that may be written to it, beside what other runs may
+/// write to theirs. What a power cut loses is decided by the node's own file system above it, so nothing changes but the
+/// speed: each fsync goes through four layers and two journals.
+fn pool_folder(slot: &Slot, folder: &Path, bytes_max: u64) -> Result<PathBuf> {
     let memory = Path::new("/dev/shm");
-    let room = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
-    if room >= MEMORY_BYTES_MIN { memory.to_owned() } else { folder.to_owned() }
+    let free = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    let in_memory = slot.reserve(bytes_max, free.min(memory_free()).saturating_sub(MEMORY_BYTES_LEFT))?;
+    Ok(if in_memory { memory.to_owned() } else { folder.to_owned() })
+}
+
+/// Memory that can be had: what a file system in memory calls free may be in use by programs.
+fn memory_free() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes << 10)
 }
 
 /// A name that no other run has: the file is there only until it is mounted.

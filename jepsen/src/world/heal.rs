@@ -80,7 +80,7 @@ impl World {
                 self.start_node(node.id()).await?;
                 continue;
             }
-            if node.damaged().is_none() {
+            if ending.excuse.is_none() || !ending.orderly {
                 let words = if ending.reason.is_empty() { "without a word" } else { &ending.reason };
                 return Err(give_up(format!(
                     "node {} ended by itself ({}): {words}\n{}",

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cluster_tests::PortLease;
 
 pub use fuse::{DiskFaults, DiskToll};
@@ -39,7 +39,9 @@ pub use look::{Leader, State};
 pub use network::{Faults, Network, Party, Toll, Treatment};
 pub use node::{Ending, Node};
 pub use packages::{Missing, advice, is_root, missing};
+pub(crate) use process::run as run_program;
 pub use setup::{Needs, Spec};
+pub(crate) use slot::unmount_under;
 
 use disk::Disks;
 use fuse::Fuse;
@@ -96,10 +98,6 @@ impl World {
 
     /// The same without starting any node.
     pub async fn build(spec: Spec) -> Result<Self> {
-        let lacking = missing(&spec.needs);
-        if let Some(advice) = advice(&lacking) {
-            bail!("the faults of this run need more than is here:\n{advice}");
-        }
         tokio::task::spawn_blocking(move || Self::build_blocking(spec)).await?
     }
 

@@ -14,6 +14,9 @@ use super::{clock, process};
 /// How much of the end of a log is looked at.
 const TAIL_BYTES_MAX: u64 = 64 * 1024;
 
+/// Words of a node that ends because of what it found in its data.
+const OF_DAMAGE: [&str; 4] = ["orruption", "vouch", "cannot be opened", "did not start"];
+
 /// What stays the same over all starts of a node.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -276,7 +279,9 @@ impl Node {
             let said = tail(&self.setup.log, state.log_from).unwrap_or_default();
             let reason = last_words(&said);
             let orderly = status.code().is_some() && !reason.is_empty();
-            let excuse = state.damaged.clone().or_else(|| state.excuse.clone());
+            // Damage may show at any later time, and only as such: it excuses nothing else.
+            let shows = OF_DAMAGE.iter().any(|word| reason.contains(word));
+            let excuse = state.damaged.clone().filter(|_| shows).or_else(|| state.excuse.clone());
             let ending = Ending { node: self.setup.id, status, reason, orderly, excuse };
             state.ended = Some(ending.clone());
             state.endings.push(ending);
@@ -357,6 +362,21 @@ mod tests {
         let crashes = node(folder.path(), "echo 'error: old words'; kill -ABRT $$");
         crashes.start(None).unwrap();
         assert!(!wait_ended(&crashes).orderly, "a signal is never in order");
+    }
+
+    #[test]
+    fn damage_excuses_an_end_that_is_about_the_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |words: &str, excused: bool| {
+            let node = node(folder.path(), &format!("echo '{words}'; exit 1"));
+            node.set_damaged("a flipped bit");
+            node.start(None).unwrap();
+            assert_eq!(wait_ended(&node).excuse.is_some(), excused, "{words}");
+        };
+        check("error: opening the store: Corruption: checksum mismatch", true);
+        check("error: the node did not start", true);
+        check("thread main panicked at engine/src/lib.rs", false);
+        check("error: the port is taken", false);
     }
 
     #[test]

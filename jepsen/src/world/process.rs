@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
 
@@ -16,9 +16,20 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 ///
 /// The kernel ties that promise to the *thread* that started the child, and a runtime's threads come and go. So one
 /// thread that lives as long as the process starts all children.
-pub(crate) fn spawn(mut command: Command, namespace: Option<&Path>) -> io::Result<Child> {
+pub(crate) fn spawn(command: Command, namespace: Option<&Path>) -> io::Result<Child> {
+    start(command, namespace, libc::SIGKILL)
+}
+
+/// Runs another one of our programs to its end. When this process ends meanwhile the kernel tells it to stop, which leaves it
+/// the time to take its machines down.
+pub(crate) fn run(mut command: Command) -> io::Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    start(command, None, libc::SIGTERM)?.wait_with_output()
+}
+
+fn start(mut command: Command, namespace: Option<&Path>, at_our_end: libc::c_int) -> io::Result<Child> {
     let namespace = namespace.map(File::open).transpose()?;
-    prepare(&mut command, namespace);
+    prepare(&mut command, namespace, at_our_end);
     let (reply, answer) = mpsc::sync_channel(1);
     starter()?.send((command, reply)).map_err(io::Error::other)?;
     answer.recv().map_err(io::Error::other)?
@@ -44,7 +55,7 @@ fn starter() -> io::Result<mpsc::Sender<Job>> {
 }
 
 #[allow(unsafe_code)]
-fn prepare(command: &mut Command, namespace: Option<File>) {
+fn prepare(command: &mut Command, namespace: Option<File>, at_our_end: libc::c_int) {
     let parent = std::process::id();
     // SAFETY: runs between fork and exec and makes only calls that are safe after a fork: setns, prctl, getppid, _exit.
     unsafe {
@@ -54,7 +65,7 @@ fn prepare(command: &mut Command, namespace: Option<File>) {
             {
                 return Err(io::Error::last_os_error());
             }
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, at_our_end) != 0 {
                 return Err(io::Error::last_os_error());
             }
             // The parent may have ended before the kernel was told.
@@ -112,6 +123,15 @@ mod tests {
         wait_stopped(&child).unwrap();
         signal(&child, Signal::KILL).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn what_a_program_says_is_kept() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo err >&2; exit 3"]);
+        let output = run(command).unwrap();
+        assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(output.status.code(), Some(3));
     }
 
     #[test]

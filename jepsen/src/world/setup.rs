@@ -15,7 +15,7 @@ use super::node::{Node, Setup};
 use super::proxy::Proxy;
 use super::slot::Slot;
 use super::sync::Guarded;
-use super::{SERVICE_KEY, World, clock, missing};
+use super::{SERVICE_KEY, World, advice, clock, missing};
 use crate::planted;
 
 /// Bounds that let a log be purged within seconds.
@@ -72,18 +72,34 @@ impl Needs {
     }
 }
 
+impl Spec {
+    /// Whether such machines can be built here. It touches nothing.
+    ///
+    /// # Errors
+    /// When they cannot, and why.
+    pub fn check(&self) -> Result<()> {
+        let spaced = self.folder.to_string_lossy().contains(char::is_whitespace);
+        ensure!(!spaced, "the folder of a run must have no spaces in its path: {:?}", self.folder);
+        ensure!((1..=100).contains(&self.nodes), "a cluster of {} nodes: there can be 1 to 100", self.nodes);
+        let both = self.needs.fuse && self.needs.power_cut;
+        ensure!(!both, "a disk that loses power cannot lie behind one that fails");
+        if let Some(advice) = advice(&missing(&self.needs)) {
+            bail!("the faults of this run need more than is here:\n{advice}");
+        }
+        Ok(())
+    }
+}
+
 impl World {
     pub(super) fn build_blocking(mut spec: Spec) -> Result<Self> {
         std::fs::create_dir_all(&spec.folder).with_context(|| format!("create {:?}", spec.folder))?;
         spec.folder = spec.folder.canonicalize()?;
-        let spaced = spec.folder.to_string_lossy().contains(char::is_whitespace);
-        ensure!(!spaced, "the folder of a run must have no spaces in its path: {:?}", spec.folder);
-        ensure!((1..=100).contains(&spec.nodes), "a cluster of {} nodes", spec.nodes);
+        spec.check()?;
         let ids: Vec<u64> = (1..=spec.nodes as u64).collect();
         let slot = Slot::take(&spec.folder)?;
         let namespaces = spec.needs.namespaces || missing(&Needs { namespaces: true, ..Needs::default() }).is_empty();
 
-        let disks = if spec.needs.power_cut { Some(Disks::start(&spec.folder, &ids)?) } else { None };
+        let disks = if spec.needs.power_cut { Some(Disks::start(&slot, &spec.folder, &ids)?) } else { None };
         let proxy = if spec.needs.proxy || !namespaces { Some(Proxy::start(spec.seed)?) } else { None };
         let kernel = if namespaces { Some(Kernel::start(slot.clone(), &ids, proxy.is_some())?) } else { None };
         let (mut places, mut ports) = (Vec::new(), Vec::new());
@@ -110,7 +126,6 @@ impl World {
         }
         let peers = ids.iter().zip(&places).map(|(id, place)| format!("{id}={}", place.peer));
         let peers = peers.collect::<Vec<_>>().join(",");
-        ensure!(!(spec.needs.fuse && spec.needs.power_cut), "a disk that loses power cannot lie behind one that fails");
         let (mut nodes, mut layers) = (Vec::new(), BTreeMap::new());
         for (&id, place) in ids.iter().zip(&places) {
             let mut home = match &disks {

@@ -42,8 +42,8 @@ impl Slot {
             }
             let mut left = String::new();
             lock.read_to_string(&mut left)?;
-            if !left.is_empty() {
-                sweep(number, Path::new(left.trim()));
+            if let Some(folder) = left.lines().next() {
+                sweep(number, Path::new(folder));
                 lock.set_len(0)?;
             }
             if taken.is_none() {
@@ -57,6 +57,25 @@ impl Slot {
         let slot = std::sync::Arc::new(slot);
         clean_when_told_to_stop(&slot);
         Ok(slot)
+    }
+
+    /// Takes memory for the disks of this run, if `free_bytes` is enough for them and for what other runs may still need.
+    /// Whether it did.
+    pub(crate) fn reserve(&self, bytes: u64, free_bytes: u64) -> Result<bool> {
+        let slots = slots_folder()?;
+        // Two runs that begin at once must not both take what is left.
+        let all = File::options().create(true).append(true).open(slots.join("reserve"))?;
+        all.lock()?;
+        let others = (1..=SLOTS).filter(|number| *number != self.number);
+        let others = others.filter_map(|number| fs::read_to_string(slots.join(number.to_string())).ok());
+        let taken: u64 = others.filter_map(|slot| slot.lines().nth(1)?.parse::<u64>().ok()).sum();
+        if free_bytes < taken.saturating_add(bytes) {
+            return Ok(false);
+        }
+        if let Some(file) = &mut *self.lock.lock().unwrap_or_else(PoisonError::into_inner) {
+            write!(file, "\n{bytes}")?;
+        }
+        Ok(true)
     }
 
     /// The name of the bridge.
@@ -194,7 +213,11 @@ mod tests {
         assert!(a.cable(99).len() <= 15 && a.bridge().len() <= 15);
         let name = a.namespace(1, 0);
         assert!(name.starts_with("aj"));
+        // What one takes the other has no more; with its end it is free again.
+        let mine = 1 << 50;
+        assert!(a.reserve(mine, mine * 3 / 2).unwrap() && !b.reserve(mine, mine * 3 / 2).unwrap());
         drop(a);
+        assert!(b.reserve(mine, mine * 3 / 2).unwrap());
         b.clean();
         b.clean();
     }

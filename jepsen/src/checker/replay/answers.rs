@@ -33,6 +33,18 @@ const NODE: [&str; 13] = [
 pub(super) fn check(asked: &Asked<'_>, timeline: &Timeline<'_>, floors: &Floors, finding: &mut Finding) {
     let operation = asked.operation;
     let code = operation.error.as_deref().unwrap_or_default();
+    // Attempts before the last one, of what was sent until its outcome was known. Each left the outcome open.
+    for before in operation.answer["before"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        unexpected(asked, before, finding);
+    }
+    if matches!(asked.op, Op::Follow { .. }) {
+        // A stale stream asks one node alone, which may rightly not have come as far as the subscriber. That it gets there
+        // in the end is for the feed's own checker.
+        if code != "revision_ahead" {
+            unexpected(asked, code, finding);
+        }
+        return;
+    }
     match operation.kind {
         Kind::Ok if asked.op.is_write() => unchanged(asked, timeline, floors, finding),
         Kind::Ok => read(asked, timeline, floors, finding),

@@ -7,7 +7,7 @@ use super::*;
 use crate::checker::testing::{Script, change, deleted, document, get, put, rules, with};
 use crate::checker::{Change, Verdict};
 use crate::client::{Condition, Consistency, Query, Read};
-use crate::history::Kind;
+use crate::history::{Completion, Kind};
 
 fn finding(script: &Script, feed: &[Change]) -> Finding {
     Replay.check(&script.run(feed))
@@ -366,5 +366,49 @@ proptest! {
         read.answer = if read.answer["document"].is_null() { with("d0", 1, "x") } else { json!({ "document": null }) };
         prop_assert_eq!(read.kind, Kind::Ok);
         prop_assert_eq!(Replay.check(&run).verdict, Verdict::Invalid);
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_understood_and_a_stream_that_ends_with_an_error_are_wrong() {
+    let follow = |code: &str| {
+        let (script, feed) = two();
+        let op = Op::Follow { collection: "c".into(), subscriber: 0, since: 0, until: None };
+        script.begin(1, &op);
+        let answer = Completion { error: Some(code.into()), revision: Some(0), ..Completion::default() };
+        script.ends(1, Kind::Ok, "follow", answer);
+        (script, feed)
+    };
+    let read = |code: &str| {
+        let (script, feed) = two();
+        script.begin(1, &get("a")).fail(1, "get", None, code);
+        (script, feed)
+    };
+    for code in ["malformed_answer", "internal", "compacted"] {
+        for (script, feed) in [follow(code), read(code)] {
+            check(&script, &feed, "unexpected error");
+        }
+    }
+    for code in ["connection: reset", "the feed ended", "no_leader", "shutting_down", "revision_ahead"] {
+        let (script, feed) = follow(code);
+        fine(&script, &feed);
+    }
+}
+
+#[test]
+fn what_an_attempt_before_the_last_was_answered_is_judged_too() {
+    let tried = |before: &[&str]| {
+        let (script, mut feed) = two();
+        let mut answer = with("b", 9, "3");
+        answer["before"] = json!(before);
+        script.does(1, &put("b", "3"), 9, answer);
+        feed.push(change(9, "b", "3", None));
+        (script, feed)
+    };
+    let (script, feed) = tried(&["no_leader", "timeout", "connection: reset"]);
+    fine(&script, &feed);
+    for code in ["internal", "status_500", "idempotency_key_reused", "malformed_answer"] {
+        let (script, feed) = tried(&["timeout", code]);
+        check(&script, &feed, "unexpected error");
     }
 }

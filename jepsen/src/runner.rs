@@ -32,6 +32,8 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
 /// How long clients go on after the last fault, as a part of the whole time, and its bounds in seconds.
 const CALM_PART: u64 = 6;
 const CALM_SECONDS: (u64, u64) = (4, 15);
+/// How long collections keep their history and feed, seconds: the longest that there is.
+const RETENTION_S: u64 = 366 * 86_400;
 /// How long the setup of a workload may take.
 const SETUP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -231,7 +233,8 @@ async fn make_collection(client: &Client, name: &str) -> Result<()> {
     let nodes = client.nodes();
     for attempt in 0.. {
         let node = nodes[attempt % nodes.len()];
-        let body = json!({ "name": name });
+        // Clocks that are set ahead must not make the feed too old to be read at the end.
+        let body = json!({ "name": name, "history": { "retention_seconds": RETENTION_S } });
         match client.raw(node, Method::POST, &["admin", "collections"], Some(body)).await {
             // There already: an earlier attempt whose answer did not arrive.
             Ok((201 | 409, _)) => return Ok(()),

@@ -21,7 +21,8 @@ mod units;
 
 use std::process::ExitCode;
 
-/// RocksDB's allocations go through it too. A seventh of a write's processor time was spent in the system's allocator.
+/// A seventh of a write's processor time was spent in the system's allocator. RocksDB goes on using that: in the place of
+/// `malloc` itself this one does not get along with `libfaketime`, by which the fault harness sets clocks.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use aerodb_proto as proto;
+use bytes::Bytes;
 use prost::Message;
 use proto::{Effects, StateMeta, effect::Kind};
 
 use crate::catalog;
 use crate::error::Error;
-use crate::kv::{Store, WriteBatch};
+use crate::kv::{Cf, Store, WriteBatch};
 use crate::ranges::RangeSet;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{CHANGE, DOC, HISTORY, META, keys};
@@ -21,9 +22,11 @@ pub(super) struct Writer<'a> {
     store: &'a dyn Store,
     pub(super) meta: StateMeta,
     batch: WriteBatch,
-    /// What this run has written so far, where later effects read it again (`None`: deleted).
-    pending: HashMap<(crate::kv::Cf, Vec<u8>), Option<Vec<u8>>>,
+    pending: HashMap<Cf, Pending>,
 }
+
+/// What a run has written so far in a family, where later effects read it again (`None`: deleted).
+type Pending = HashMap<Vec<u8>, Option<Bytes>>;
 
 impl<'a> Writer<'a> {
     pub(super) fn new(store: &'a dyn Store, meta: StateMeta) -> Self {
@@ -230,20 +233,21 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn get(&self, cf: crate::kv::Cf, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        match self.pending.get(&(cf, key.to_vec())) {
+    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.pending.get(&cf).and_then(|pending| pending.get(key)) {
             Some(pending) => Ok(pending.clone()),
-            None => Ok(self.store.get(cf, key)?),
+            None => Ok(self.store.get(cf, key)?.map(Bytes::from)),
         }
     }
 
-    fn put(&mut self, cf: crate::kv::Cf, key: Vec<u8>, value: Vec<u8>) {
-        self.pending.insert((cf, key.clone()), Some(value.clone()));
+    fn put(&mut self, cf: Cf, key: Vec<u8>, value: Vec<u8>) {
+        let value = Bytes::from(value);
+        self.pending.entry(cf).or_default().insert(key.clone(), Some(value.clone()));
         self.batch.put(cf, key, value);
     }
 
-    fn delete(&mut self, cf: crate::kv::Cf, key: Vec<u8>) {
-        self.pending.insert((cf, key.clone()), None);
+    fn delete(&mut self, cf: Cf, key: Vec<u8>) {
+        self.pending.entry(cf).or_default().insert(key.clone(), None);
         self.batch.delete(cf, key);
     }
 }

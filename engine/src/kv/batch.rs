@@ -75,6 +75,19 @@ impl WriteBatch {
         (Self { writes: these }, Self { writes: others })
     }
 
+    /// What RocksDB needs for these writes at most, bytes, so that it takes that much at once.
+    pub(crate) fn bytes_max(&self) -> usize {
+        // The head of a batch; and of each write its kind, its family and two lengths.
+        const HEAD: usize = 12;
+        const EACH: usize = 16;
+        let of = |write: &Write| match write {
+            Write::Put { key, value, .. } => key.len() + value.len(),
+            Write::Delete { key, .. } => key.len(),
+            Write::DeleteRange { from, to, .. } => from.len() + to.len(),
+        };
+        HEAD + self.writes.iter().map(|write| EACH + of(write)).sum::<usize>()
+    }
+
     /// True when there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

@@ -124,7 +124,7 @@ impl Store for RocksStore {
     }
 
     fn write(&self, batch: WriteBatch, sync: bool) -> Result<()> {
-        let mut native = rocksdb::WriteBatch::default();
+        let mut native = rocksdb::WriteBatch::with_capacity_bytes(batch.bytes_max());
         for write in batch.writes() {
             match write {
                 Write::Put { cf, key, value } => native.put_cf(self.family(*cf)?, key, value),

@@ -23,19 +23,24 @@ impl Document {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(Self::HEADER + self.body.len());
-        bytes.push(VERSION);
-        bytes.extend(self.revision.to_le_bytes());
-        bytes.extend(self.created_ms.to_le_bytes());
-        bytes.extend(&self.body);
+        self.encode_to(&mut bytes);
         bytes
     }
 
-    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, Error> {
+    fn encode_to(&self, bytes: &mut Vec<u8>) {
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&self.revision.to_le_bytes());
+        bytes.extend_from_slice(&self.created_ms.to_le_bytes());
+        bytes.extend_from_slice(&self.body);
+    }
+
+    pub(crate) fn decode(bytes: impl Into<Bytes>) -> Result<Self, Error> {
+        let bytes = bytes.into();
         let header = (bytes.first() == Some(&VERSION)).then(|| (word(&bytes, 1), word(&bytes, 9)));
         let Some((Some(revision), Some(created_ms))) = header else {
             return Err(damaged("document"));
         };
-        Ok(Self { revision, created_ms, body: Bytes::from(bytes).slice(Self::HEADER..) })
+        Ok(Self { revision, created_ms, body: bytes.slice(Self::HEADER..) })
     }
 }
 
@@ -50,8 +55,9 @@ pub(crate) struct Past {
 
 impl Past {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.to.to_le_bytes().to_vec();
-        bytes.extend(self.document.encode());
+        let mut bytes = Vec::with_capacity(8 + Document::HEADER + self.document.body.len());
+        bytes.extend_from_slice(&self.to.to_le_bytes());
+        self.document.encode_to(&mut bytes);
         bytes
     }
 
@@ -93,9 +99,10 @@ impl Change {
             ChangeKind::Update => 2,
             ChangeKind::Delete => 3,
         };
-        let mut bytes = vec![VERSION, kind];
-        bytes.extend(self.previous.to_le_bytes());
-        bytes.extend(&self.id);
+        let mut bytes = Vec::with_capacity(10 + self.id.len());
+        bytes.extend_from_slice(&[VERSION, kind]);
+        bytes.extend_from_slice(&self.previous.to_le_bytes());
+        bytes.extend_from_slice(&self.id);
         bytes
     }
 

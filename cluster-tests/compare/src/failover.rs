@@ -10,10 +10,8 @@ use serde_json::json;
 use crate::product::{Aerodb, Etcd, Mode, READY_WITHIN};
 use crate::table::{Report, Spread, Table};
 
-/// How long the harness waits between two attempts at the same node.
-const PAUSE: Duration = Duration::from_millis(2);
-/// How long one attempt may take before another is made: a node may hold a request until a leader is there.
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// How often a client comes with a write at each node that is left.
+const EVERY: Duration = Duration::from_millis(20);
 /// How big the documents are.
 const BYTES: u32 = 256;
 
@@ -64,29 +62,25 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// How long it takes from now until one of the nodes that are left acknowledges a write. They are asked side by side,
-/// each again as soon as it has refused.
+/// How long it takes from now until one of the nodes that are left acknowledges a write.
+///
+/// At each of them a client comes every few moments, and waits for as long as the node lets it: a write that came while
+/// nobody led may be held, refused or lost, and must not be what the others are measured by.
 async fn first_write<T: Target>(target: &T, nodes: u32, killed: usize) -> Result<Duration> {
     let began = Instant::now();
     let document = DocumentMaker::new(BYTES).make(None, &mut rand::rng());
-    let mut tasks = tokio::task::JoinSet::new();
-    for node in (0..nodes).filter(|node| *node as usize != killed) {
-        let mut session = target.session(node).map_err(anyhow::Error::msg)?;
-        let document = document.clone();
-        tasks.spawn(async move {
-            let write = Request::Write { number: u64::from(node), document };
-            while began.elapsed() < READY_WITHIN {
-                if let Ok(Ok(())) = tokio::time::timeout(ATTEMPT, session.perform(&write)).await {
-                    return Some(began.elapsed());
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-            None
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        if let Some(time) = done? {
-            return Ok(time);
+    let mut clients = tokio::task::JoinSet::new();
+    let mut ticks = tokio::time::interval(EVERY);
+    while began.elapsed() < READY_WITHIN {
+        tokio::select! {
+            Some(written) = clients.join_next(), if !clients.is_empty() => if let Ok(Some(time)) = written {
+                return Ok(time);
+            },
+            _ = ticks.tick() => for node in (0..nodes).filter(|node| *node as usize != killed) {
+                let mut session = target.session(node).map_err(anyhow::Error::msg)?;
+                let write = Request::Write { number: u64::from(node), document: document.clone() };
+                clients.spawn(async move { session.perform(&write).await.is_ok().then(|| began.elapsed()) });
+            },
         }
     }
     bail!("nothing was written within {READY_WITHIN:?} after the leader was killed")

@@ -50,7 +50,7 @@ fn changed(overlay: &mut Overlay, collection: Collection) -> Decision {
 pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection, _place: Place) -> Result<Decision, Error> {
     // Without its keys a cluster would take no command any more.
     let Some(collection) = overlay.catalog().get(&drop.name).filter(|_| !is_system(&drop.name)).cloned() else {
-        return Ok(Decision::Refuse(documents::no_collection(&drop.name)));
+        return Ok(Decision::Refuse(documents::no_collection(&drop.name, "nothing was dropped")));
     };
     overlay.catalog_mut().remove(&drop.name);
     let effect = proto::DropCollectionEffect { collection_id: collection.id, name: drop.name.clone() };

@@ -30,7 +30,7 @@ pub(super) fn insert(
     limits: &Limits,
 ) -> Result<Decision, Error> {
     let Some(collection) = collection_id(overlay, &insert.collection) else {
-        return Ok(Decision::Refuse(no_collection(&insert.collection)));
+        return Ok(Decision::Refuse(no_collection(&insert.collection, CREATE_IT)));
     };
     let mut effects = Vec::with_capacity(insert.documents.len());
     let mut documents = Vec::with_capacity(insert.documents.len());
@@ -61,7 +61,7 @@ pub(super) fn put(
     limits: &Limits,
 ) -> Result<Decision, Error> {
     let Some(collection) = collection_id(overlay, &put.collection) else {
-        return Ok(Decision::Refuse(no_collection(&put.collection)));
+        return Ok(Decision::Refuse(no_collection(&put.collection, CREATE_IT)));
     };
     let document = put.document.clone().unwrap_or_default();
     let existing = overlay.document(collection, &document.id)?;
@@ -79,7 +79,7 @@ pub(super) fn patch(
     limits: &Limits,
 ) -> Result<Decision, Error> {
     let Some(collection) = collection_id(overlay, &command.collection) else {
-        return Ok(Decision::Refuse(no_collection(&command.collection)));
+        return Ok(Decision::Refuse(no_collection(&command.collection, CREATE_IT)));
     };
     let existing = overlay.document(collection, &command.id)?;
     if let Some(refusal) = failed(&command.preconditions, existing.as_ref(), &command.id) {
@@ -110,7 +110,7 @@ pub(super) fn patch(
 
 pub(super) fn delete(overlay: &mut Overlay, delete: &proto::DeleteDocument, _place: Place) -> Result<Decision, Error> {
     let Some(collection) = collection_id(overlay, &delete.collection) else {
-        return Ok(Decision::Refuse(no_collection(&delete.collection)));
+        return Ok(Decision::Refuse(no_collection(&delete.collection, "nothing was deleted")));
     };
     let existing = overlay.document(collection, &delete.id)?;
     if let Some(refusal) = failed(&delete.preconditions, existing.as_ref(), &delete.id) {
@@ -233,8 +233,11 @@ fn collection_id(overlay: &Overlay, name: &str) -> Option<u32> {
     Some(collection.id)
 }
 
-pub(super) fn no_collection(name: &str) -> Refusal {
-    refusal("collection_not_found", format!("there is no collection called {name:?}: create it first"))
+/// What to do about a missing collection that was to be written to.
+const CREATE_IT: &str = "create it first";
+
+pub(super) fn no_collection(name: &str, so: &str) -> Refusal {
+    refusal("collection_not_found", format!("there is no collection called {name:?}: {so}"))
 }
 
 fn no_document(collection: &str, id: &str) -> Refusal {

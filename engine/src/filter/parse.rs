@@ -69,7 +69,7 @@ impl ErrorKind {
 
 /// Why a value is not a filter, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (at `{path}`)")]
+#[error("{message}{}", place(path))]
 pub struct Error {
     /// What kind of error it is.
     pub kind: ErrorKind,
@@ -77,6 +77,10 @@ pub struct Error {
     pub path: String,
     /// What is wrong, for a person.
     pub message: String,
+}
+
+fn place(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(" (at `{path}`)") }
 }
 
 impl Error {

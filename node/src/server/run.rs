@@ -127,7 +127,7 @@ fn not_started(error: StartError) -> anyhow::Error {
     let advice = Advice::failed("the node did not start").why(error.to_string());
     match error {
         StartError::Data { .. } => advice.remedy(
-            "is another node running on this folder? If the data is damaged, move the folder away: the node fetches \
+            "see whether another node runs on this folder; if the data is damaged, move the folder away: the node fetches \
              everything from the others",
         ),
         StartError::Listen { .. } => advice.remedy("stop what uses the port, or choose another with --peer-addr"),

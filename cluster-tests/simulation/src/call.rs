@@ -60,6 +60,14 @@ pub enum Wanted {
     },
 }
 
+impl Wanted {
+    /// Whose data it is.
+    pub fn collection(&self) -> &str {
+        let (Self::Get { collection, .. } | Self::List { collection, .. } | Self::Changes { collection, .. }) = self;
+        collection
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub enum Reply {
@@ -75,8 +83,32 @@ pub enum Reply {
     Failed(Error),
     /// The storage failed while reading: the node is fenced, as the API does it.
     Broken(String),
-    /// There is an answer, and it is no: the revision is no longer kept or not reached yet, or there is no collection.
-    No(String),
+    /// There is an answer to a read, and it is no.
+    No(No),
+}
+
+/// A read that a node answered with no.
+#[derive(Debug)]
+pub struct No {
+    /// At which revision the node looked.
+    pub revision: u64,
+    /// What the node says of a stale read: nothing is missing that was there so long ago.
+    pub age: Option<Duration>,
+    /// Why not.
+    pub why: WhyNot,
+}
+
+/// Why a read was answered with no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// Revisions before this one are no longer kept.
+    Compacted(u64),
+    /// The revision is not reached yet.
+    Ahead,
+    /// There is no such collection.
+    NoCollection,
+    /// A reason that no client here gives cause for.
+    Other(String),
 }
 
 /// What was read.
@@ -90,6 +122,8 @@ pub struct Seen {
     pub cursor: Option<String>,
     /// Events.
     pub changes: Vec<Change>,
+    /// Whether there are more events behind them.
+    pub more: bool,
     /// What the node says of a stale read: nothing is missing that was there so long ago.
     pub age: Option<Duration>,
 }
@@ -102,10 +136,16 @@ pub async fn answer(handle: &Handle, ask: Ask) -> Reply {
             Err(error) => Reply::Failed(error),
         },
         Ask::Read(wanted, consistency, timeout) => match handle.read(consistency, timeout).await {
-            Ok(read) => match look(handle, &read.view, &wanted) {
-                Reply::Seen(seen) => Reply::Seen(Seen { age: read.age, ..seen }),
-                other => other,
-            },
+            Ok(read) => {
+                let no = |why| Reply::No(No { revision: read.view.revision(), age: read.age, why });
+                match look(&read.view, &wanted) {
+                    Ok(Some(seen)) => Reply::Seen(Seen { age: read.age, ..seen }),
+                    Ok(None) => no(WhyNot::NoCollection),
+                    Err(error @ ReadError::Storage(_)) => broken(handle, &error),
+                    Err(error) => no(why_not(&error)),
+                }
+            }
+            Err(Error::RevisionAhead { current }) => Reply::No(No { revision: current, age: None, why: WhyNot::Ahead }),
             Err(error) => Reply::Failed(error),
         },
         Ask::Promote(node, timeout) => Reply::Promoted(handle.promote(node, timeout).await.is_ok()),
@@ -119,44 +159,41 @@ pub async fn answer(handle: &Handle, ask: Ask) -> Reply {
     }
 }
 
-fn look(handle: &Handle, view: &View, wanted: &Wanted) -> Reply {
-    let found = match wanted {
-        Wanted::Get { collection, id, as_of } => {
-            let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
-            let stored = match as_of {
-                Some(revision) => view.get_at(&found, id, *revision),
-                None => view.get(&found, id),
-            };
-            stored.map(|stored| Seen {
-                revision: as_of.unwrap_or(view.revision()),
-                bodies: stored.map(|stored| stored.body).into_iter().collect(),
-                cursor: None,
-                changes: Vec::new(),
-                age: None,
-            })
-        }
-        Wanted::List { collection, least, by_a, limit, cursor } => {
-            let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
-            let query = query(*least, *by_a, *limit, cursor.clone());
-            view.list(&found, &query, &|| false).map(|page| Seen {
-                revision: page.revision,
-                bodies: page.items,
-                cursor: page.next_cursor,
-                changes: Vec::new(),
-                age: None,
-            })
-        }
-        Wanted::Changes { collection, since, limit } => {
-            let Some(found) = view.collection(collection) else { return Reply::No("no such collection".into()) };
-            let changes = view.changes(&found, *since, *limit, 1 << 20);
-            let revision = view.revision();
-            changes.map(|page| Seen { revision, bodies: Vec::new(), cursor: None, changes: page.items, age: None })
-        }
+fn look(view: &View, wanted: &Wanted) -> Result<Option<Seen>, ReadError> {
+    let Some(found) = view.collection(wanted.collection()) else { return Ok(None) };
+    let nothing = Seen {
+        revision: view.revision(),
+        bodies: Vec::new(),
+        cursor: None,
+        changes: Vec::new(),
+        more: false,
+        age: None,
     };
-    match found {
-        Ok(seen) => Reply::Seen(seen),
-        Err(error @ ReadError::Storage(_)) => broken(handle, &error),
-        Err(error) => Reply::No(error.to_string()),
+    Ok(Some(match wanted {
+        Wanted::Get { id, as_of, .. } => {
+            let stored = match as_of {
+                Some(revision) => view.get_at(&found, id, *revision)?,
+                None => view.get(&found, id)?,
+            };
+            let bodies = stored.map(|stored| stored.body).into_iter().collect();
+            Seen { revision: as_of.unwrap_or(view.revision()), bodies, ..nothing }
+        }
+        Wanted::List { least, by_a, limit, cursor, .. } => {
+            let page = view.list(&found, &query(*least, *by_a, *limit, cursor.clone()), &|| false)?;
+            Seen { revision: page.revision, bodies: page.items, cursor: page.next_cursor, ..nothing }
+        }
+        Wanted::Changes { since, limit, .. } => {
+            let page = view.changes(&found, *since, *limit, 1 << 20)?;
+            Seen { changes: page.items, more: page.more, ..nothing }
+        }
+    }))
+}
+
+fn why_not(error: &ReadError) -> WhyNot {
+    match error {
+        ReadError::Compacted { oldest } => WhyNot::Compacted(*oldest),
+        ReadError::RevisionAhead { .. } => WhyNot::Ahead,
+        other => WhyNot::Other(other.to_string()),
     }
 }
 

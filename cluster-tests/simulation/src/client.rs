@@ -12,9 +12,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
 
-use crate::call::{Ask, Reply, Seen, Wanted};
+use crate::call::{Ask, No, Reply, Seen, Wanted, WhyNot};
 use crate::check::model::{Fields, Op, Pre};
-use crate::check::oracle::{By, End, Piece, Read, What, Write};
+use crate::check::oracle::{By, Denial, End, Key, Piece, Read, What, Write};
 use crate::node::SERVICE_KEY;
 use crate::trace;
 use crate::world::{World, now};
@@ -26,11 +26,21 @@ pub const COLLECTIONS: [(&str, u64); 2] = [("long", 3_600), ("short", 3)];
 /// Attempts of a write under one idempotency key.
 const ATTEMPTS_MAX: u32 = 12;
 
+/// Chance that a key whose request has succeeded is used for another one.
+const REUSED: f64 = 0.1;
+
 /// Reads of a leader that has just begun to lead.
 const LOOKS_AT_A_LEADER: u32 = 60;
 
 /// Commands for a leader that was replaced.
 const ASKED_OF_THE_DEPOSED: u32 = 5;
+
+/// What a node showed, and the least revision that it may be of.
+pub(crate) struct Sight {
+    pub(crate) seen: Seen,
+    pub(crate) floor: u64,
+    pub(crate) by: By,
+}
 
 /// One client.
 pub struct Client {
@@ -140,29 +150,43 @@ impl Client {
             let done = *self.world.healed.lock();
             let node = self.draw_node();
             let limit = self.rng.random_range(1..20);
-            let wanted = Wanted::Changes { collection: collection.to_owned(), since, limit };
-            let consistency = match self.rng.random_range(0..3) {
-                0 => Consistency::Stale { max_staleness: None },
-                1 => Consistency::Session { min_revision: since },
-                _ => Consistency::Linearizable,
+            let (consistency, floor) = match self.rng.random_range(0..3) {
+                0 => (Consistency::Stale { max_staleness: None }, 0),
+                1 => (Consistency::Session { min_revision: since }, since),
+                _ => (Consistency::Linearizable, *self.world.floor.lock()),
             };
-            match self.ask(node, Ask::Read(wanted, consistency, Duration::from_millis(800))).await {
-                Some(Reply::Seen(seen)) if !seen.changes.is_empty() => {
-                    let events = seen.changes;
-                    let next = events.last().map_or(since, |event| event.revision);
-                    self.world.saw(next);
-                    let piece = Piece { collection: collection.to_owned(), since, events };
-                    self.world.history.lock().pieces.push(piece);
-                    since = next;
-                }
+            let patience = Duration::from_millis(800);
+            match self.follow(node, collection, since, limit, (consistency, floor), patience).await {
+                Some(Ok(Some(next))) => since = next,
                 // Below what is kept: begin anew at what there is now.
-                Some(Reply::No(reason)) if reason.contains("no longer kept") => {
-                    since = (since + 1).max(*self.world.floor.lock());
-                }
+                Some(Err(WhyNot::Compacted(_))) => since = (since + 1).max(*self.world.floor.lock()),
                 _ if done => return,
                 _ => sleep(Duration::from_millis(40)).await,
             }
         }
+    }
+
+    /// A piece of the feed of a collection. Gives the revision of its last event, if there is one; `None`: no answer.
+    pub(crate) async fn follow(
+        &mut self,
+        node: u64,
+        collection: &str,
+        since: u64,
+        limit: usize,
+        fresh: (Consistency, u64),
+        patience: Duration,
+    ) -> Option<Result<Option<u64>, WhyNot>> {
+        let wanted = Wanted::Changes { collection: collection.to_owned(), since, limit };
+        let Sight { seen, floor, by } = match self.see(node, wanted, fresh, patience).await? {
+            Ok(sight) => sight,
+            Err(why) => return Some(Err(why)),
+        };
+        let Seen { revision, changes: events, more, .. } = seen;
+        let last = events.last().map(|event| event.revision);
+        self.world.saw(last.unwrap_or(0));
+        let piece = Piece { collection: collection.to_owned(), since, limit, revision, floor, events, more, by };
+        self.world.history.lock().pieces.push(piece);
+        Some(Ok(last))
     }
 
     fn draw_node(&mut self) -> u64 {
@@ -239,11 +263,32 @@ impl Client {
     /// Sends a write until it is answered or given up, and writes down how it ended.
     pub async fn write(&mut self, op: Op, keyed: bool) -> End {
         self.count += 1;
-        let floor = *self.world.floor.lock();
         let key = keyed.then(|| format!("{}-{}", self.number, self.count));
+        let kind = if keyed { Key::Own } else { Key::None };
+        let end = self.write_under(op, key.clone(), kind).await;
+        // A key whose request has succeeded is used up: another request under it is no retry.
+        if let (Some(key), End::Answered(outcome)) = (key, &end)
+            && self.world.plan.reuses_keys
+            && !matches!(outcome.result, Some(proto::outcome::Result::Refusal(_)))
+            && self.rng.random_bool(REUSED)
+        {
+            let op = self.draw_op();
+            self.write_under(op, Some(key), Key::Used).await;
+            self.world.checker.lock().coverage.reused += 1;
+        }
+        end
+    }
+
+    async fn write_under(&mut self, op: Op, key: Option<String>, kind: Key) -> End {
+        let floor = *self.world.floor.lock();
+        let attempts = if key.is_some() { ATTEMPTS_MAX } else { 1 };
+        // Where keys are not used again it says nothing, and takes no bytes.
+        let digest = if self.world.plan.reuses_keys { format!("{op:?}").into_bytes() } else { Vec::new() };
+        let key = key.map(|key| proto::IdempotencyKey { key, body_digest: digest.into(), ..Default::default() });
         let command = command(&op, key);
-        let mut end = End::Nothing;
-        for _ in 0..if keyed { ATTEMPTS_MAX } else { 1 } {
+        let (mut end, mut sent) = (End::Nothing, 0);
+        while sent < attempts {
+            sent += 1;
             let node = self.draw_node();
             let patience = Duration::from_millis(self.rng.random_range(200..3_000));
             let reply = self.ask(node, Ask::Write(Box::new(command.clone()), patience)).await;
@@ -260,7 +305,7 @@ impl Client {
             sleep(Duration::from_millis(pause)).await;
         }
         self.took_note(&op, &end);
-        self.world.history.lock().writes.push(Write { op, keyed, floor, end: end.clone() });
+        self.world.history.lock().writes.push(Write { op, key: kind, again: sent > 1, floor, end: end.clone() });
         end
     }
 
@@ -269,7 +314,7 @@ impl Client {
         let floor = *self.world.floor.lock();
         let end = attempt(self.ask(node, Ask::Write(Box::new(command(&op, None)), patience)).await);
         self.took_note(&op, &end);
-        self.world.history.lock().writes.push(Write { op, keyed: false, floor, end: end.clone() });
+        self.world.history.lock().writes.push(Write { op, key: Key::None, again: false, floor, end: end.clone() });
         end
     }
 
@@ -339,19 +384,52 @@ impl Client {
         what: What,
     ) {
         let as_of = matches!(wanted, Wanted::Get { as_of: Some(_), .. });
+        if let Some(Ok(Sight { seen, floor, by })) = self.see(node, wanted, (consistency, floor), patience).await {
+            self.note_read(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by }, as_of);
+        }
+    }
+
+    /// Reads from a node, `fresh` enough: what it may not be older than follows from that, and from the age that the
+    /// answer names. An answer that is no is written down as well. `None`: no answer.
+    pub(crate) async fn see(
+        &mut self,
+        node: u64,
+        wanted: Wanted,
+        (consistency, floor): (Consistency, u64),
+        patience: Duration,
+    ) -> Option<Result<Sight, WhyNot>> {
+        let asked = match (&wanted, consistency) {
+            (Wanted::Get { as_of, .. }, _) => *as_of,
+            (Wanted::List { cursor: Some(_), .. }, Consistency::AtLeast { revision }) => Some(revision),
+            (Wanted::List { .. }, _) => None,
+            (Wanted::Changes { since, .. }, _) => Some(*since),
+        };
+        let collection = wanted.collection().to_owned();
         let asked_at = now();
-        let Some(Reply::Seen(seen)) = self.ask(node, Ask::Read(wanted, consistency, patience)).await else { return };
-        let floor = floor.max(self.floor_by_age(asked_at, &seen));
-        let by = By { node, asked_at, age: seen.age };
-        self.note_read(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by }, as_of);
+        match self.ask(node, Ask::Read(wanted, consistency, patience)).await? {
+            Reply::Seen(seen) => {
+                let by = By { node, asked_at, age: seen.age };
+                Some(Ok(Sight { floor: floor.max(self.floor_by_age(&by)), by, seen }))
+            }
+            Reply::No(No { revision, age, why }) => {
+                let by = By { node, asked_at, age };
+                let floor = floor.max(self.floor_by_age(&by));
+                trace::fold(&[8, self.number, revision]);
+                self.world.checker.lock().coverage.denied += 1;
+                let denial = Denial { collection, asked, revision, floor, why: why.clone(), by };
+                self.world.history.lock().denials.push(denial);
+                Some(Err(why))
+            }
+            _ => None,
+        }
     }
 
     /// The revision that an answer may not be older than if the age that it names is honest: what somebody had seen so
     /// long before it was asked for.
-    fn floor_by_age(&self, asked_at: Duration, seen: &Seen) -> u64 {
-        let Some(age) = seen.age else { return 0 };
+    fn floor_by_age(&self, by: &By) -> u64 {
+        let Some(age) = by.age else { return 0 };
         self.world.checker.lock().coverage.ages += 1;
-        asked_at.checked_sub(age).map_or(0, |then| self.world.floor_at(then))
+        by.asked_at.checked_sub(age).map_or(0, |then| self.world.floor_at(then))
     }
 
     fn note_read(&mut self, read: Read, as_of: bool) {
@@ -376,19 +454,16 @@ impl Client {
         for _ in 0..200 {
             let node = self.draw_node();
             let wanted = Wanted::List { collection: collection.clone(), least, by_a, limit, cursor: cursor.clone() };
-            let consistency = at.map_or(first, |revision| Consistency::AtLeast { revision });
+            let fresh = at.map_or((first, floor), |revision| (Consistency::AtLeast { revision }, floor.max(revision)));
             let patience = Duration::from_millis(1_000);
-            let asked_at = now();
-            let Some(Reply::Seen(seen)) = self.ask(node, Ask::Read(wanted, consistency, patience)).await else {
-                return;
-            };
+            let Some(Ok(sight)) = self.see(node, wanted, fresh, patience).await else { return };
+            let Sight { seen, by, .. } = sight;
             if at.is_some_and(|at| at != seen.revision) {
                 let problem = format!("a page of {collection} is of {}, the first one of {at:?}", seen.revision);
                 return self.world.checker.lock().violate(problem);
             }
             at = Some(seen.revision);
-            floor = floor.max(self.floor_by_age(asked_at, &seen));
-            let by = By { node, asked_at, age: seen.age };
+            floor = floor.max(sight.floor);
             bodies.extend(seen.bodies);
             cursor = seen.cursor;
             if cursor.is_none() {
@@ -423,7 +498,7 @@ fn attempt(reply: Option<Reply>) -> End {
     }
 }
 
-fn command(op: &Op, key: Option<String>) -> proto::Command {
+fn command(op: &Op, idempotency: Option<proto::IdempotencyKey>) -> proto::Command {
     let limits = Limits::default();
     let pre = |pre: &Pre| {
         use proto::precondition::Kind;
@@ -462,7 +537,6 @@ fn command(op: &Op, key: Option<String>) -> proto::Command {
         }),
     };
     let caller = Some(proto::Caller { key_id: aerodb_engine::view::api_key_id(SERVICE_KEY) });
-    let idempotency = key.map(|key| proto::IdempotencyKey { key, ..Default::default() });
     proto::Command { caller, idempotency, op: Some(wire), ..Default::default() }
 }
 

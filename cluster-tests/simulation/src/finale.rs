@@ -6,14 +6,33 @@ use std::time::Duration;
 use aerodb_raft::Consistency;
 use tokio::time::{Instant, sleep};
 
-use crate::call::{Ask, Reply, Wanted};
+use crate::call::{Ask, Reply, Wanted, WhyNot};
 use crate::check::model::{Fields, Op, Pre};
-use crate::check::oracle::{By, End, Read, What};
-use crate::client::{COLLECTIONS, Client};
+use crate::check::oracle::{End, Read, What};
+use crate::client::{COLLECTIONS, Client, Sight};
 use crate::run::DEADLINE;
-use crate::world::{World, now};
+use crate::world::World;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Events of one page of a feed.
+const EVENTS: usize = 300;
+
+/// From the moment at which everything is healed every node must serve within the deadline, whatever clients still do.
+pub(crate) async fn come_back(world: &Arc<World>) {
+    while !*world.healed.lock() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let deadline = Instant::now() + DEADLINE;
+    let mut client = Client::new(world.clone());
+    while let Err(owed) = serves(world, &mut client).await {
+        if Instant::now() >= deadline {
+            let problem = format!("{} s after everything was healed: {owed}", DEADLINE.as_secs());
+            return world.checker.lock().violate(problem);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
 
 /// Looks at everything, or says what the cluster owes after the deadline.
 pub(crate) async fn look_at_everything(world: &Arc<World>) {
@@ -28,7 +47,7 @@ pub(crate) async fn look_at_everything(world: &Arc<World>) {
             Err(owed) => owed,
         };
         if Instant::now() >= deadline {
-            let problem = format!("{} s after everything was healed: {owed}", DEADLINE.as_secs());
+            let problem = format!("{} s after the clients were done: {owed}", DEADLINE.as_secs());
             return world.checker.lock().violate(problem);
         }
         sleep(Duration::from_millis(100)).await;
@@ -49,22 +68,36 @@ async fn serves(world: &Arc<World>, client: &mut Client) -> Result<(), String> {
     for node in world.places.keys() {
         for (collection, _) in COLLECTIONS {
             read_all(world, client, *node, collection).await?;
+            follow_all(world, client, *node, collection).await?;
         }
     }
     Ok(())
 }
 
 async fn read_all(world: &World, client: &mut Client, node: u64, collection: &str) -> Result<(), String> {
-    let (floor, collection) = (*world.floor.lock(), collection.to_owned());
-    let wanted = Wanted::List { collection: collection.clone(), least: None, by_a: false, limit: 1_000, cursor: None };
-    match client.ask(node, Ask::Read(wanted, Consistency::Linearizable, PATIENCE)).await {
-        Some(Reply::Seen(seen)) => {
-            let what = What::List { collection, least: None, by_a: false };
-            let by = By { node, asked_at: now(), age: seen.age };
-            world.history.lock().reads.push(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by });
-            Ok(())
+    let wanted =
+        Wanted::List { collection: collection.to_owned(), least: None, by_a: false, limit: 1_000, cursor: None };
+    let fresh = (Consistency::Linearizable, *world.floor.lock());
+    let Some(Ok(sight)) = client.see(node, wanted, fresh, PATIENCE).await else {
+        return Err(format!("n{node} does not answer a linearizable read of {collection}"));
+    };
+    let what = What::List { collection: collection.to_owned(), least: None, by_a: false };
+    let Sight { seen, floor, by } = sight;
+    world.history.lock().reads.push(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by });
+    Ok(())
+}
+
+/// All that is kept of a collection's feed.
+async fn follow_all(world: &World, client: &mut Client, node: u64, collection: &str) -> Result<(), String> {
+    let mut since = 0;
+    loop {
+        let fresh = (Consistency::Linearizable, *world.floor.lock());
+        match client.follow(node, collection, since, EVENTS, fresh, PATIENCE).await {
+            Some(Ok(Some(next))) => since = next,
+            Some(Ok(None)) => return Ok(()),
+            Some(Err(WhyNot::Compacted(oldest))) if oldest > since => since = oldest,
+            other => return Err(format!("n{node} does not show the feed of {collection}: {other:?}")),
         }
-        other => Err(format!("n{node} does not answer a linearizable read: {other:?}")),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use simulation::plan::Asked;
 use simulation::run::{self, Report};
 use simulation::soak::{self, Soak};
@@ -25,15 +25,15 @@ enum Command {
     /// Runs many seeds, each in a process of its own.
     Run {
         /// How many.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(1..))]
         seeds: u64,
         /// The first one.
         #[arg(long, default_value_t = 1)]
         from: u64,
         /// Processes at once.
-        #[arg(long, default_value_t = 2)]
+        #[arg(long, default_value_t = 2, value_parser = value_parser!(u64).range(1..))]
         jobs: u64,
-        /// Keeps results in this file and does not run again what is in it.
+        /// Keeps results in this file and does not run again what is in it. It is of one program and its arguments.
         #[arg(long)]
         resume: Option<PathBuf>,
         /// Ends with the first failure.
@@ -60,6 +60,9 @@ enum Command {
     One {
         /// The seed.
         seed: u64,
+        /// Where its real files lie.
+        #[arg(long)]
+        folder: Option<PathBuf>,
         #[command(flatten)]
         asked: Flags,
     },
@@ -68,7 +71,7 @@ enum Command {
 #[derive(Args, Clone)]
 struct Flags {
     /// So many nodes instead of 3, 5 or 7 by the seed.
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u64).range(3..=7))]
     nodes: Option<u64>,
     /// No faults.
     #[arg(long)]
@@ -80,7 +83,7 @@ struct Flags {
 
 impl Flags {
     fn asked(&self) -> Asked {
-        Asked { nodes: self.nodes, calm: self.calm, lying_disks: self.lying_disks }
+        Asked { nodes: self.nodes, calm: self.calm, lying_disks: self.lying_disks, folder: None }
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -91,8 +94,22 @@ impl Flags {
     }
 }
 
-fn main() -> Result<ExitCode> {
-    match Cli::parse().command {
+/// The code of a run that could not say whether anything is wrong.
+const UNKNOWN: u8 = 2;
+
+fn main() -> ExitCode {
+    match carry_out(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(UNKNOWN)
+        }
+    }
+}
+
+/// 0: nothing is wrong. 1: a seed failed.
+fn carry_out(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Run { seeds, from, jobs, resume, fail_fast, asked } => {
             let program = std::env::current_exe()?;
             let soak = Soak { program, from, seeds, jobs, arguments: asked.arguments(), resume, fail_fast };
@@ -101,15 +118,26 @@ fn main() -> Result<ExitCode> {
             for (seed, problem) in &summary.failed {
                 println!("seed {seed}: {problem}\n  again: simulation replay {seed} {}", soak.arguments.join(" "));
             }
-            Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            for (seed, why) in &summary.unknown {
+                println!("seed {seed} is not judged: {why}");
+            }
+            if summary.interrupted {
+                println!("interrupted: not every seed was run");
+            }
+            Ok(match summary.failed.is_empty() {
+                true if summary.is_clean() => ExitCode::SUCCESS,
+                true => ExitCode::from(UNKNOWN),
+                false => ExitCode::FAILURE,
+            })
         }
         Command::Replay { seed, trace, log, asked } => {
             let report = run::seed(seed, &asked.asked(), trace, log.as_ref())?;
             print(&report);
             Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::One { seed, asked } => {
-            println!("{}", serde_json::to_string(&run::seed(seed, &asked.asked(), false, None)?)?);
+        Command::One { seed, folder, asked } => {
+            let asked = Asked { folder, ..asked.asked() };
+            println!("{}", serde_json::to_string(&run::seed(seed, &asked, false, None)?)?);
             Ok(ExitCode::SUCCESS)
         }
     }

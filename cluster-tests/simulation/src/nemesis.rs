@@ -433,12 +433,21 @@ impl Nemesis {
                 continue;
             }
             self.world.checker.lock().coverage.fences += 1;
+            let failed = self.world.places[&id].disk.has_failed();
             self.crash(sim, now, id, false);
             let reason = ended.unwrap_or_default();
-            if self.flipped.get(&id).copied().unwrap_or(false) {
+            let flipped = self.flipped.get(&id).copied().unwrap_or(false);
+            if flipped {
                 self.lives.insert(id, Life::Damaged);
-            } else if reason.contains("checksum") {
-                let problem = format!("damage has spread to n{id}, whose disk was whole: {reason}");
+            }
+            if !is_excused(&reason, failed, flipped) {
+                let disk = match (failed, flipped) {
+                    (false, false) => "whole",
+                    (true, false) => "failing",
+                    (false, true) => "damaged",
+                    (true, true) => "failing and damaged",
+                };
+                let problem = format!("n{id} ended by itself on a disk that was {disk}: {reason}");
                 self.world.checker.lock().violate(problem);
             }
         }
@@ -497,6 +506,16 @@ impl Nemesis {
     }
 }
 
+/// Whether a node may end for that reason: its disk gave it cause, and it says so. `failed`: its disk did in this life;
+/// `flipped`: a bit flip has hit it.
+fn is_excused(reason: &str, failed: bool, flipped: bool) -> bool {
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    (failed && says(&["input/output error", "no space left on device", "an earlier write has failed"]))
+        || (flipped && says(&["checksum"]))
+        // Said by who notices first that replication stopped, which the disk may have made it do.
+        || ((failed || flipped) && says(&["replication has stopped by itself"]))
+}
+
 /// The tables of all snapshots below `dir`, in an order that is the same in each run.
 fn tables(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -510,4 +529,22 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_excused;
+
+    #[test]
+    fn a_node_may_end_only_for_what_its_disk_did() {
+        let (full, damage) = ("writing: no space left on device", "reading: block checksum mismatch");
+        assert!(is_excused(full, true, false));
+        assert!(is_excused(damage, false, true));
+        assert!(!is_excused(full, false, true), "the disk was not full");
+        assert!(!is_excused(damage, true, false), "damage that came from elsewhere");
+        for (failed, flipped) in [(false, false), (true, false), (false, true), (true, true)] {
+            assert!(!is_excused("the log does not fit the state: the log has a hole", failed, flipped));
+        }
+        assert!(!is_excused("replication has stopped by itself", false, false));
+    }
 }

@@ -3,6 +3,7 @@
 //! Each run allows another subset of the faults, and most bounds are either the usual ones or absurdly small: both reach
 //! places that the average never reaches.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aerodb_raft::{LogOptions, Options};
@@ -22,6 +23,8 @@ pub struct Asked {
     pub calm: bool,
     /// The disks acknowledge before anything is durable: the run must fail.
     pub lying_disks: bool,
+    /// Where real files lie, instead of in a folder of this run's own.
+    pub folder: Option<PathBuf>,
 }
 
 /// One run.
@@ -56,6 +59,8 @@ pub struct Plan {
     pub lying_disks: bool,
     /// The options that all nodes share.
     pub options: Options,
+    /// Clients use a key again for another request now and then.
+    pub reuses_keys: bool,
     /// The bytes of idempotency keys that are remembered.
     pub idempotency_bytes_max: u64,
 }
@@ -87,6 +92,8 @@ impl Plan {
             flushes: *[0.0, 0.02, 0.3].choose(rng).unwrap_or(&0.0),
             stalls: *[0.0, 0.0, 0.3].choose(rng).unwrap_or(&0.0),
             lying_disks: asked.lying_disks,
+            // Drawn from nothing: the seeds that were there before it go on meaning what they meant.
+            reuses_keys: seed % 4 == 3,
             options,
             idempotency_bytes_max: *[256 << 20, 256 << 20, 2_000].choose(rng).unwrap_or(&0),
         }

@@ -1,6 +1,5 @@
 //! One seed, from an empty cluster to the verdict.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +20,15 @@ use crate::finale;
 use crate::nemesis::Nemesis;
 use crate::node;
 use crate::plan::{Asked, Plan, name};
+use crate::scratch;
 use crate::trace;
 use crate::world::World;
 
 /// After everything is healed the cluster must be whole again within this time, simulated.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The simulated time between two comparisons of all that the nodes hold.
+const COMPARED_EVERY: Duration = Duration::from_millis(250);
 
 /// What a seed came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,11 +70,18 @@ pub fn seed(seed: u64, asked: &Asked, aloud: bool, log: Option<&Targets>) -> Res
     tracing::subscriber::with_default(subscriber, || {
         let plan = Plan::draw(seed, asked);
         trace::note(format!("{plan:?}"));
-        // Files that the product moves are real; memory holds them where the machine has a folder for that.
-        let memory = Path::new("/dev/shm");
-        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let root = root.context("a folder for real files")?;
-        let world = Arc::new(World::new(plan, root.path()));
+        let own;
+        let root = match &asked.folder {
+            Some(folder) => {
+                std::fs::create_dir_all(folder).context("a folder for real files")?;
+                folder.as_path()
+            }
+            None => {
+                own = scratch::folder()?;
+                own.path()
+            }
+        };
+        let world = Arc::new(World::new(plan, root));
         let simulated = play(&world);
         Ok(judge(&world, simulated))
     })
@@ -102,6 +112,7 @@ fn play(world: &Arc<World>) -> Duration {
     let mut nemesis = Nemesis::new(world.clone());
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0xdead);
     stagger(&mut sim, world, &mut nemesis, &mut rng);
+    let mut compared = Duration::ZERO;
     loop {
         let done = sim.step();
         let now = sim.elapsed();
@@ -128,7 +139,21 @@ fn play(world: &Arc<World>) -> Duration {
             nemesis.heal(&mut sim, now);
             *world.healed.lock() = true;
         }
+        if now >= compared + COMPARED_EVERY {
+            compared = now;
+            compare(world);
+        }
         nemesis.step(&mut sim, now);
+    }
+}
+
+/// All that a node has, earlier versions and the feed too, must be what the others had at the same applied index.
+fn compare(world: &World) {
+    for place in world.places.values() {
+        let Some(handle) = place.handle.lock().clone() else { continue };
+        // What a bit flip has hit has no digest; the node finds that out when it reads it.
+        let Some(digest) = handle.local().ok().and_then(|view| view.digest().ok()) else { continue };
+        world.checker.lock().holds(place.id, digest.applied_index, digest.digest);
     }
 }
 
@@ -151,14 +176,14 @@ async fn everybody(world: Arc<World>) {
     let beside =
         futures::future::join3(echo::work(world.clone()), client().watch_leaders(), client().ask_the_deposed());
     let (workers, subscribers) = (futures::future::join_all(workers), futures::future::join_all(subscribers));
-    futures::future::join3(workers, subscribers, beside).await;
+    futures::future::join4(workers, subscribers, beside, finale::come_back(&world)).await;
     finale::look_at_everything(&world).await;
 }
 
 fn judge(world: &World, simulated: Duration) -> Report {
     let checker = &mut *world.checker.lock();
     if checker.violations().is_empty() {
-        let (_, wrong) = oracle::judge(&checker.canon, &world.history.lock());
+        let wrong = oracle::judge(&checker.canon, &world.history.lock(), &world.forgets());
         wrong.into_iter().take(10).for_each(|wrong| checker.violate(wrong));
     }
     checker.coverage.voids = checker.canon.voids;

@@ -163,3 +163,15 @@ impl Visit for Words {
         if field.name() == "message" { self.0.insert_str(0, &text) } else { self.0.push_str(&text) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// An alarm whose words nobody writes any more never rings.
+    #[test]
+    fn the_alarms_are_words_of_the_product() {
+        let product = include_str!("../../../raft/src/propose/epoch.rs");
+        for alarm in super::ALARMS {
+            assert!(product.contains(&format!("\"{alarm}\"")), "nobody says {alarm:?}");
+        }
+    }
+}

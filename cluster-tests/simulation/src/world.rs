@@ -13,7 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::call::{Ask, Reply};
 use crate::check::oracle::History;
 use crate::check::{Checker, Eye};
+use crate::client::COLLECTIONS;
+use crate::nemesis::Kind;
 use crate::plan::Plan;
+use crate::run::DEADLINE;
 use crate::seams::Slowness;
 use crate::store::{Disk, Faults};
 
@@ -104,6 +107,13 @@ impl World {
         let inbox = self.places.get(&node)?.inbox.lock().clone()?;
         inbox.send(Request { ask, reply }).ok()?;
         Some(answer)
+    }
+
+    /// Collections of which history may be given up meanwhile: those that keep little, and all when clocks are turned.
+    pub fn forgets(&self) -> Vec<&'static str> {
+        let turned = self.plan.kinds.contains(&Kind::Clocks);
+        let forgets = |seconds: u64| turned || Duration::from_secs(seconds) < self.plan.chaos + DEADLINE * 2;
+        COLLECTIONS.iter().filter(|(_, seconds)| forgets(*seconds)).map(|(name, _)| *name).collect()
     }
 
     /// Somebody has seen `revision`: nothing that is asked for from now on may be older, if it is to be linearizable.

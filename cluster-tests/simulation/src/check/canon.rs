@@ -25,6 +25,8 @@ pub struct Canon {
     numbers: BTreeSet<(u64, u64)>,
     acknowledged: BTreeSet<(u64, u64)>,
     keys: BTreeSet<Bytes>,
+    /// Collections and the revisions below which their history was given up, one after the other.
+    marks: BTreeSet<(u32, u64)>,
     /// What each revision did, from revision 1 on.
     revisions: Vec<proto::Effects>,
     /// Entries that were void.
@@ -59,6 +61,11 @@ impl Canon {
         self.revisions.get(usize::try_from(revision.checked_sub(1)?).ok()?)
     }
 
+    /// Whether the history of `collection` was given up below `revision`.
+    pub fn is_mark(&self, collection: u32, revision: u64) -> bool {
+        self.marks.contains(&(collection, revision))
+    }
+
     /// Adds the next committed entry.
     pub(super) fn commit(&mut self, at: At, batch: Option<Bytes>) -> Result<(), String> {
         if at.index != self.next {
@@ -72,7 +79,15 @@ impl Canon {
 
     fn batch(&mut self, at: At, batch: Bytes) -> Result<(), String> {
         let batch = proto::Batch::decode(batch).map_err(|e| format!("the batch at {at:?} cannot be read: {e}"))?;
-        if batch.decided_term != at.term || batch.base_seq != self.seq {
+        if batch.decided_term != at.term {
+            return Err(format!("{at:?} was decided in term {}: it was not bound to its leader", batch.decided_term));
+        }
+        // Void: only something in front of it that openraft refused may have left a hole. Who builds on what is there
+        // already was not decided behind it.
+        if batch.base_seq < self.seq {
+            return Err(format!("{at:?} builds on {}, and {} are there: two decide", batch.base_seq, self.seq));
+        }
+        if batch.base_seq > self.seq {
             self.voids += 1;
             return Ok(());
         }
@@ -120,6 +135,9 @@ impl Canon {
                         self.ended.insert(former);
                     }
                 }
+                Some(Kind::Watermark(mark)) => {
+                    self.marks.insert((mark.collection_id, mark.revision));
+                }
                 Some(Kind::ForgetIdempotency(forget)) => {
                     for key in &forget.keys {
                         self.keys.remove(key);
@@ -138,3 +156,6 @@ impl Canon {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Checker {
 
     /// The term whose leader could commit `at`: the lowest in which a majority had durably, under that term, an entry of
     /// that term behind which `at` lies. An entry of an earlier term is committed by one of the leader's own behind it.
-    fn committed_by(&self, at: At) -> Option<u64> {
+    pub(super) fn committed_by(&self, at: At) -> Option<u64> {
         // The first members write the first entry, each by itself.
         if at.index == 0 {
             return Some(0);

@@ -32,6 +32,7 @@ impl Checker {
             let synced = std::mem::take(&mut self.node(id).unsynced);
             trace::detail(|| format!("n{id} has durably {synced:?}"));
             for (at, under) in synced {
+                self.node(id).held.insert(at);
                 if let Some(entry) = self.entries.get_mut(&at) {
                     entry.holders.entry(id).or_insert(under);
                 }
@@ -233,6 +234,7 @@ impl Checker {
                 kept.get(&index).copied().or(purged)
             });
             self.appears(id, at, before, entry);
+            self.node(id).held.insert(at);
             if let Some(entry) = self.entries.get_mut(&at) {
                 entry.holders.entry(id).or_insert(under);
             }
@@ -244,7 +246,7 @@ impl Checker {
         let Some(node) = self.nodes.get(&id) else { return Vec::new() };
         let missing = |(&index, &term): (&u64, &u64)| {
             let at = At { index, term };
-            let held = self.entries.get(&at).is_some_and(|entry| entry.holders.contains_key(&id));
+            let held = node.held.contains(&at);
             let gone = kept.get(&index) != Some(&term) && purged.is_none_or(|purged| purged.index < index);
             let in_doubt = node.in_doubt.iter().any(|removed| removed.contains(&index));
             (held && gone && !in_doubt).then_some(at)
@@ -267,4 +269,25 @@ fn purged_in(batch: &WriteBatch) -> Option<u64> {
         _ => None,
     });
     purges.max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_new_has_lost_nothing() {
+        let mut checker = Checker::new(3);
+        let at = At { index: 5, term: 1 };
+        let holders = BTreeMap::from([(1, 1), (2, 1)]);
+        checker.entries.insert(at, Entry { before: None, hash: 0, batch: None, holders });
+        checker.node(2).held.insert(at);
+        checker.node(2).log.insert(5, 1);
+        assert_eq!(checker.lost(2, &BTreeMap::new(), None), [at]);
+        checker.wiped(2);
+        // Written again, and gone again before it was durable.
+        checker.node(2).log.insert(5, 1);
+        assert!(checker.lost(2, &BTreeMap::new(), None).is_empty());
+        assert_eq!(checker.committed_by(At { index: 5, term: 1 }), Some(1), "it was acknowledged before");
+    }
 }

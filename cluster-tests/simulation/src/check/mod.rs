@@ -11,7 +11,7 @@ pub mod oracle;
 mod records;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub struct Checker {
     committed: BTreeMap<u64, Committed>,
     /// What the state is after an index is applied, and who said so first.
     applied: BTreeMap<u64, (Facts, u64)>,
+    /// The engine's digest of all that a node holds after an index is applied, and who held it first.
+    digests: BTreeMap<u64, (String, u64)>,
     /// What is committed, replayed.
     pub canon: Canon,
     /// What was seen happening: proof that a run reached the places that it is for.
@@ -80,6 +82,9 @@ pub struct Coverage {
     pub refused: u64,
     pub unknown: u64,
     pub reads: u64,
+    pub denied: u64,
+    pub reused: u64,
+    pub compared: u64,
     pub ages: u64,
     pub echoes: u64,
 }
@@ -97,7 +102,8 @@ struct Entry {
     before: Option<u64>,
     hash: u64,
     batch: Option<Bytes>,
-    /// Who ever had it durably, and under which term first.
+    /// Who ever had it durably, and under which term first. Who lost its data since counts still: the leader that it had
+    /// acknowledged it to commits with that, and a member without memory lets nobody be elected against it.
     holders: BTreeMap<u64, u64>,
 }
 
@@ -115,6 +121,8 @@ struct Node {
     vote: Option<proto::Vote>,
     /// The log as it is written: index to term.
     log: BTreeMap<u64, u64>,
+    /// Entries that it has had durably since its disk was new.
+    held: BTreeSet<At>,
     /// Entries that are not durable yet, and the term under which each was written.
     unsynced: Vec<(At, u64)>,
     /// Entries that a write removed which has failed: they are there or not when the log is opened again.
@@ -140,6 +148,7 @@ impl Checker {
             firsts: BTreeMap::new(),
             committed: BTreeMap::new(),
             applied: BTreeMap::new(),
+            digests: BTreeMap::new(),
             canon: Canon::default(),
             coverage: Coverage::default(),
         }
@@ -171,7 +180,7 @@ impl Checker {
         self.leaders.last_key_value().map(|(term, leader)| (*leader, *term))
     }
 
-    /// All data of `node` is gone; what it had counts no more, what it promised is forgotten.
+    /// All data of `node` is gone, and what it promised is forgotten. What it acknowledged before stays acknowledged.
     pub fn wiped(&mut self, node: u64) {
         self.nodes.insert(node, Node::default());
         self.coverage.wipes += 1;

@@ -133,6 +133,11 @@ impl Model {
         self.revision
     }
 
+    /// Whether the collection exists at `revision`.
+    pub fn has(&self, collection: &str, revision: u64) -> bool {
+        self.collections.get(collection).is_some_and(|made| *made <= revision)
+    }
+
     /// The document as of `revision`.
     pub fn at(&self, collection: &str, id: &str, revision: u64) -> Option<&Doc> {
         let versions = self.versions.get(&(collection.to_owned(), id.to_owned()))?;
@@ -160,15 +165,18 @@ impl Model {
         }
         let collection = match op {
             Op::Create { name, .. } => {
-                let there = self.collections.get(name).is_some_and(|made| *made <= revision);
-                return if there { Verdict::Refused("collection_exists") } else { Verdict::Catalog(name.clone()) };
+                return if self.has(name, revision) {
+                    Verdict::Refused("collection_exists")
+                } else {
+                    Verdict::Catalog(name.clone())
+                };
             }
             Op::Insert { collection, .. }
             | Op::Put { collection, .. }
             | Op::Patch { collection, .. }
             | Op::Delete { collection, .. } => collection,
         };
-        if self.collections.get(collection).is_none_or(|made| *made > revision) {
+        if !self.has(collection, revision) {
             return Verdict::Refused("collection_not_found");
         }
         let write = |id: &String, fields: Option<Fields>| (collection.clone(), id.clone(), fields);

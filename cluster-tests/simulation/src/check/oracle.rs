@@ -12,6 +12,7 @@ use proto::outcome::Result as Told;
 
 use super::canon::Canon;
 use super::model::{self, Doc, Event, Model, Op, Verdict};
+use crate::call::WhyNot;
 
 /// How a write ended for its client.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,13 +25,26 @@ pub enum End {
     Unknown,
 }
 
+/// Whether a write carried an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// It had none.
+    None,
+    /// It had its own, and was sent again under it where its fate was unknown.
+    Own,
+    /// It had one under which another request had succeeded.
+    Used,
+}
+
 /// A write as its client saw it.
 #[derive(Clone, Debug)]
 pub struct Write {
     /// What was asked.
     pub op: Op,
-    /// It carried an idempotency key, and was sent again under it where its fate was unknown.
-    pub keyed: bool,
+    /// Its idempotency key.
+    pub key: Key,
+    /// It was sent more than once, under its key.
+    pub again: bool,
     /// The highest revision that anybody had seen when it was first asked for.
     pub floor: u64,
     /// How it ended.
@@ -84,15 +98,42 @@ pub struct By {
     pub age: Option<Duration>,
 }
 
-/// A piece of the feed as a subscriber got it.
+/// A piece of the feed as a subscriber got it, be it an empty one.
 #[derive(Clone, Debug)]
 pub struct Piece {
     /// Whose feed.
     pub collection: String,
     /// From where.
     pub since: u64,
+    /// A piece ends with the revision in which it reaches so many events.
+    pub limit: usize,
+    /// The revision that the answer says it was read at.
+    pub revision: u64,
+    /// The least revision that it may have been read at.
+    pub floor: u64,
     /// What came.
     pub events: Vec<Change>,
+    /// Whether the answer says that there is more.
+    pub more: bool,
+    /// Who answered.
+    pub by: By,
+}
+
+/// A read that was answered with no.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    /// Whose data was asked for.
+    pub collection: String,
+    /// The revision that was asked for: that of a cursor, of a read in the past, or where the feed was left.
+    pub asked: Option<u64>,
+    /// The revision at which the node looked.
+    pub revision: u64,
+    /// The least revision at which it may have looked.
+    pub floor: u64,
+    /// What it said.
+    pub why: WhyNot,
+    /// Who answered.
+    pub by: By,
 }
 
 /// All that clients saw.
@@ -104,11 +145,14 @@ pub struct History {
     pub reads: Vec<Read>,
     /// The feed.
     pub pieces: Vec<Piece>,
+    /// Reads that were answered with no.
+    pub denials: Vec<Denial>,
 }
 
-/// Judges `history` against what is committed. Gives the model for reading everything back, and what is wrong.
-pub fn judge(canon: &Canon, history: &History) -> (Model, Vec<String>) {
-    let mut judge = Judge { model: Model::default(), names: BTreeMap::new(), wrong: Vec::new() };
+/// Judges `history` against what is committed; of the collections in `forgets` history may have been given up meanwhile.
+/// Says what is wrong.
+pub fn judge(canon: &Canon, history: &History, forgets: &[&str]) -> Vec<String> {
+    let mut judge = Judge { model: Model::default(), names: BTreeMap::new(), forgets, wrong: Vec::new() };
     judge.replay(canon, history);
     for write in &history.writes {
         judge.answer(write);
@@ -119,13 +163,18 @@ pub fn judge(canon: &Canon, history: &History) -> (Model, Vec<String>) {
     for piece in &history.pieces {
         judge.piece(piece);
     }
-    (judge.model, judge.wrong)
+    for denial in &history.denials {
+        judge.denial(canon, denial);
+    }
+    judge.wrong
 }
 
-struct Judge {
+struct Judge<'a> {
     model: Model,
     /// Collections by id.
     names: BTreeMap<u32, String>,
+    /// Collections whose history may have been given up.
+    forgets: &'a [&'a str],
     wrong: Vec<String>,
 }
 
@@ -135,7 +184,7 @@ struct Done {
     written: Vec<(String, String, Option<Doc>)>,
 }
 
-impl Judge {
+impl Judge<'_> {
     /// Finds the operation behind each revision.
     fn replay(&mut self, canon: &Canon, history: &History) {
         let mut answered: BTreeMap<u64, Vec<&Write>> = BTreeMap::new();
@@ -217,6 +266,9 @@ impl Judge {
         if write.floor >= revision {
             return Err(format!("it was asked for when {} had been seen", write.floor));
         }
+        if write.key == Key::Used {
+            return Err("its key was used by another request before".to_owned());
+        }
         match self.model.decide(&write.op, revision - 1) {
             Verdict::Catalog(name) if done.created == [name.clone()] && done.written.is_empty() => Ok(()),
             Verdict::Writes(expected) if done.created.is_empty() => {
@@ -259,10 +311,15 @@ impl Judge {
         let wrong = match (&outcome.result, outcome.changed) {
             (Some(Told::Documents(documents)), true) => self.bodies(write, documents, revision),
             (Some(Told::Deleted(_) | Told::Collection(_)), true) => None,
+            (Some(Told::Refusal(refusal)), false) if write.key == Key::Used => {
+                let expected = "idempotency_key_reused";
+                (refusal.code != expected).then(|| format!("refused as {}, and not as {expected}", refusal.code))
+            }
+            _ if write.key == Key::Used => Some("its key was used by another request before".to_owned()),
             (Some(Told::Refusal(refusal)), false) => match self.model.decide(&write.op, revision) {
                 Verdict::Refused(code) if code == refusal.code => None,
                 // How many keys are remembered is not in the model; without a key nobody may be told so.
-                _ if refusal.code == "idempotency_full" && write.keyed => None,
+                _ if refusal.code == "idempotency_full" && write.key == Key::Own => None,
                 other => Some(format!("refused as {} and the model says {other:?}", refusal.code)),
             },
             // A no-op with a key is answered again later under the revision of the first answer.
@@ -280,7 +337,7 @@ impl Judge {
     fn bodies(&self, write: &Write, documents: &proto::Documents, revision: u64) -> Option<String> {
         for document in &documents.documents {
             // A later attempt finds a version that history no longer keeps without its content.
-            if document.body.is_empty() && write.keyed {
+            if document.body.is_empty() && write.again && self.forgets.contains(&&*documents.collection) {
                 continue;
             }
             let found = model::read(&document.body).map_err(|e| e.to_string());
@@ -329,9 +386,22 @@ impl Judge {
     }
 
     fn piece(&mut self, piece: &Piece) {
-        let Some(last) = piece.events.last().map(|event| event.revision) else { return };
-        let expected: Vec<&Event> =
-            self.model.feed(&piece.collection, piece.since).iter().take_while(|e| e.revision <= last).collect();
+        let Piece { collection, since, limit, revision, floor, .. } = piece;
+        if revision < floor {
+            let problem = format!(
+                "the feed of {collection} behind {since} was read at {revision}, and may not be older than {floor}; {:?}",
+                piece.by
+            );
+            return self.wrong.push(problem);
+        }
+        // All that there was, up to the end of the revision in which the piece is full.
+        let behind = self.model.feed(collection, *since);
+        let there = &behind[..behind.partition_point(|event| event.revision <= *revision)];
+        let full = limit.checked_sub(1).and_then(|last| there.get(last));
+        let expected = match full {
+            Some(last) => &there[..there.partition_point(|event| event.revision <= last.revision)],
+            None => there,
+        };
         let mut found = Vec::new();
         for Change { revision, position, id, before, after, .. } in &piece.events {
             let read = |body: &Option<bytes::Bytes>| body.as_ref().map(|body| model::read(body)).transpose();
@@ -343,15 +413,50 @@ impl Judge {
                     before: before.map(|(_, doc)| doc),
                     after: after.map(|(_, doc)| doc),
                 }),
-                other => return self.wrong.push(format!("an event of {} at {revision}: {other:?}", piece.collection)),
+                other => return self.wrong.push(format!("an event of {collection} at {revision}: {other:?}")),
             }
         }
-        if !found.iter().eq(expected.iter().copied()) {
+        if found != expected || piece.more != (expected.len() < there.len()) {
             let problem = format!(
-                "the feed of {} behind {} gave {found:?}; the model has {expected:?}",
-                piece.collection, piece.since
+                "the feed of {collection} behind {since}, read at {revision}, gave {found:?}, more: {}; the model has \
+                 {expected:?} of {}; {:?}",
+                piece.more,
+                there.len(),
+                piece.by
             );
             self.wrong.push(problem);
         }
     }
+
+    fn denial(&mut self, canon: &Canon, denial: &Denial) {
+        let Denial { collection, asked, revision, floor, why, .. } = denial;
+        let wrong = match why {
+            _ if revision < floor => Some(format!("and may not look at what is older than {floor}")),
+            WhyNot::NoCollection => {
+                self.model.has(collection, *revision).then(|| "where the collection exists".to_owned())
+            }
+            WhyNot::Compacted(_) if !self.forgets.contains(&&**collection) => {
+                Some("of a collection that keeps everything".to_owned())
+            }
+            WhyNot::Compacted(oldest) if asked.is_none_or(|asked| asked >= *oldest) => {
+                Some("and was not asked for so much".to_owned())
+            }
+            WhyNot::Compacted(oldest) => {
+                let known = self.names.iter().find(|(_, name)| *name == collection);
+                let marked = known.is_some_and(|(id, _)| canon.is_mark(*id, *oldest));
+                (!marked).then(|| "and no such watermark is committed".to_owned())
+            }
+            WhyNot::Ahead if asked.is_none_or(|asked| asked <= *revision) => {
+                Some("and was not asked for so much".to_owned())
+            }
+            WhyNot::Ahead => None,
+            WhyNot::Other(_) => Some("for no reason that there could be".to_owned()),
+        };
+        if let Some(wrong) = wrong {
+            self.wrong.push(format!("a read of {collection} was denied at {revision}, {wrong}: {denial:?}"));
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

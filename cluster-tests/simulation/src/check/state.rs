@@ -48,6 +48,21 @@ impl Checker {
         }
     }
 
+    /// The engine of `id` digests all that it holds after `index` as `digest`.
+    pub(crate) fn holds(&mut self, id: u64, index: u64, digest: String) {
+        match self.digests.get(&index) {
+            // Who has applied nothing says so too.
+            _ if index == 0 => {}
+            None => {
+                self.digests.insert(index, (digest, id));
+            }
+            Some((known, by)) if *known != digest => {
+                self.violate(format!("n{id} holds {digest} after {index}, and n{by} held {known}"));
+            }
+            Some((_, by)) => self.coverage.compared += u64::from(*by != id),
+        }
+    }
+
     pub(super) fn state_durable(&mut self, id: u64, content: &Content) {
         let applied = records::state_of(content).and_then(|meta| meta.applied).map_or(0, |id| id.index);
         let durable = self.node(id).durable;

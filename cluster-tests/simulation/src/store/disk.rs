@@ -81,6 +81,8 @@ pub(super) struct Inner {
     /// Counts the lives of the node: what an earlier one opened is gone.
     pub(super) life: u64,
     pub(super) faults: Faults,
+    /// Something has failed in this life.
+    failed: bool,
     pub(super) rng: SmallRng,
 }
 
@@ -162,6 +164,7 @@ impl Disk {
             next: 1,
             life: 0,
             faults: Faults::none(),
+            failed: false,
             rng: SmallRng::seed_from_u64(seed),
         };
         Self { inner: Arc::new(Mutex::new(inner)), watch }
@@ -177,10 +180,16 @@ impl Disk {
         self.inner.lock().faults.clone()
     }
 
+    /// Whether a read or a write has failed in this life of the node, other than on what a bit flip has hit.
+    pub fn has_failed(&self) -> bool {
+        self.inner.lock().failed
+    }
+
     /// The node's process ended, or its machine lost power: what was not durable is gone, or some of it.
     pub fn crash(&self) {
         let inner = &mut *self.inner.lock();
         inner.life += 1;
+        inner.failed = false;
         for volume in inner.volumes.values_mut() {
             volume.cut(&mut inner.rng);
         }
@@ -232,20 +241,34 @@ impl Disk {
     }
 }
 
+/// What a call to a store works with.
+struct Open<'a> {
+    volume: &'a mut Volume,
+    rng: &'a mut SmallRng,
+    faults: &'a Faults,
+    failed: &'a mut bool,
+}
+
 impl Inner {
     pub(super) fn volume(&mut self, id: u64, life: u64) -> Result<(&mut Volume, &mut SmallRng, &Faults)> {
+        let Open { volume, rng, faults, .. } = self.open(id, life)?;
+        Ok((volume, rng, faults))
+    }
+
+    fn open(&mut self, id: u64, life: u64) -> Result<Open<'_>> {
         if life != self.life {
             return Err(Error::new(ErrorKind::Misuse, "using a store", "its process has ended"));
         }
         let volume = self.volumes.get_mut(&id);
         let volume = volume.ok_or_else(|| Error::new(ErrorKind::Misuse, "using a store", "it was wiped"))?;
-        Ok((volume, &mut self.rng, &self.faults))
+        Ok(Open { volume, rng: &mut self.rng, faults: &self.faults, failed: &mut self.failed })
     }
 
     /// Fails now and then, and always on a record that a bit flip has hit.
     pub(super) fn check_read(&mut self, id: u64, life: u64, cf: Cf, key: &[u8]) -> Result<()> {
-        let (volume, rng, faults) = self.volume(id, life)?;
+        let Open { volume, rng, faults, failed } = self.open(id, life)?;
         if faults.read_fails > 0.0 && rng.random_bool(faults.read_fails) {
+            *failed = true;
             return Err(Error::new(ErrorKind::Io, "reading", "input/output error"));
         }
         check_damage(&volume.damaged, cf, key)
@@ -253,7 +276,7 @@ impl Inner {
 
     /// Writes `batch`; gives what a background flush made durable meanwhile.
     pub(super) fn write(&mut self, id: u64, life: u64, batch: &WriteBatch, sync: bool) -> Result<Option<Content>> {
-        let (volume, rng, faults) = self.volume(id, life)?;
+        let Open { volume, rng, faults, failed } = self.open(id, life)?;
         if sync && volume.logging == Logging::None {
             return Err(Error::new(ErrorKind::Misuse, "writing", "a store without a log cannot sync a write"));
         }
@@ -261,11 +284,11 @@ impl Inner {
             return Err(Error::new(ErrorKind::Io, "writing", "an earlier write has failed"));
         }
         if faults.full {
-            volume.failed = true;
+            (volume.failed, *failed) = (true, true);
             return Err(Error::new(ErrorKind::NoSpace, "writing", "no space left on device"));
         }
         if faults.write_fails > 0.0 && rng.random_bool(faults.write_fails) {
-            volume.failed = true;
+            (volume.failed, *failed) = (true, true);
             if rng.random_bool(0.5) && volume.logging == Logging::WriteAhead {
                 volume.pending.push(batch.clone());
             }
@@ -304,12 +327,13 @@ impl Inner {
     }
 
     pub(super) fn flush(&mut self, id: u64, life: u64) -> Result<Content> {
-        let (volume, rng, faults) = self.volume(id, life)?;
+        let Open { volume, rng, faults, failed } = self.open(id, life)?;
         if faults.full {
+            *failed = true;
             return Err(Error::new(ErrorKind::NoSpace, "flushing", "no space left on device"));
         }
         if volume.failed || (faults.write_fails > 0.0 && rng.random_bool(faults.write_fails)) {
-            volume.failed = true;
+            (volume.failed, *failed) = (true, true);
             return Err(Error::new(ErrorKind::Io, "flushing", "input/output error"));
         }
         volume.sync();

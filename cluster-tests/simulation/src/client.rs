@@ -265,16 +265,19 @@ impl Client {
         self.count += 1;
         let key = keyed.then(|| format!("{}-{}", self.number, self.count));
         let kind = if keyed { Key::Own } else { Key::None };
-        let end = self.write_under(op, key.clone(), kind).await;
+        let end = self.write_under(op.clone(), key.clone(), kind).await;
         // A key whose request has succeeded is used up: another request under it is no retry.
         if let (Some(key), End::Answered(outcome)) = (key, &end)
             && self.world.plan.reuses_keys
             && !matches!(outcome.result, Some(proto::outcome::Result::Refusal(_)))
             && self.rng.random_bool(REUSED)
         {
-            let op = self.draw_op();
-            self.write_under(op, Some(key), Key::Used).await;
-            self.world.checker.lock().coverage.reused += 1;
+            let another = self.draw_op();
+            // The same request once more would be a retry.
+            if another != op {
+                self.write_under(another, Some(key), Key::Used).await;
+                self.world.checker.lock().coverage.reused += 1;
+            }
         }
         end
     }

@@ -109,6 +109,13 @@ fn a_number_given_up_while_it_is_decided_takes_effect() {
     holds(10109);
 }
 
+/// A client drew, as another request for a key that was used up, the very request that had used it: a retry.
+#[test]
+fn the_same_request_under_a_used_key_is_a_retry() {
+    holds(20835);
+    holds(20903);
+}
+
 /// A leader whose lease has expired is refused an entry, and takes the one behind it: that is void on all nodes, and both
 /// are decided again.
 #[test]

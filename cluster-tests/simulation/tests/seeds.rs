@@ -120,7 +120,8 @@ fn the_same_request_under_a_used_key_is_a_retry() {
 /// are decided again.
 #[test]
 fn a_void_entry_is_decided_again() {
-    assert!(holds(48).seen["voids"] > 0, "the seed goes elsewhere now: look for another one that has voids");
+    let voids: u64 = [4, 50, 94].map(|seed| holds(seed).seen["voids"]).into_iter().sum();
+    assert!(voids > 0, "the seeds go elsewhere now: look for others that have voids");
 }
 
 /// What cannot be run is refused with a reason, and is no success.

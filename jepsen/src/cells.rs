@@ -59,7 +59,7 @@ pub const SETS: &[Set] = &[
             "session:pause-leader:20",
             "counter:partition:20",
             "register:power-all:25",
-            "feed:kill:20",
+            "feed:kill-leader:20",
             "paging:snapshot:25",
             "model:corrupt:30",
         ],

@@ -41,18 +41,8 @@ impl LeaderReads {
         let rounds = Rounds::start(move || {
             let (raft, seconds) = (raft.clone(), asking.clone());
             Box::pin(async move {
-                if let Some(point) = seconds.ask().await? {
-                    return Ok(point);
-                }
-                let round = tokio::time::timeout(patience, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
-                let linearizer = match round {
-                    Ok(Ok(linearizer)) => linearizer,
-                    Ok(Err(error)) => return Err(refused(&error)),
-                    Err(_) => return Err(Error::QuorumLost),
-                };
-                // Never before the first entry of the leader's term, so its term is the one that was confirmed.
-                let point = linearizer.read_log_id();
-                Ok(ReadPoint { term: point.committed_leader_id().term, index: point.index() })
+                // Of everything, Raft's core included: whoever comes next waits for this round.
+                tokio::time::timeout(patience, round(&raft, &seconds)).await.unwrap_or(Err(Error::QuorumLost))
             })
         });
         Self {
@@ -82,6 +72,16 @@ impl LeaderReads {
         }
         self.rounds.join().await.unwrap_or(Err(Error::ShuttingDown))
     }
+}
+
+async fn round(raft: &Raft, seconds: &Seconds) -> Result<ReadPoint, Error> {
+    if let Some(point) = seconds.ask().await? {
+        return Ok(point);
+    }
+    let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| refused(&error))?;
+    // Never before the first entry of the leader's term, so its term is the one that was confirmed.
+    let point = linearizer.read_log_id();
+    Ok(ReadPoint { term: point.committed_leader_id().term, index: point.index() })
 }
 
 type ReadError = openraft::errors::RaftError<

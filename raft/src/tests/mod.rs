@@ -3,6 +3,7 @@
 mod group;
 mod hazards;
 mod rules;
+mod second;
 
 use std::sync::Arc;
 use std::time::Duration;

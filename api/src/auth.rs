@@ -9,12 +9,13 @@ use std::sync::Arc;
 use aerodb_engine::view::View;
 use aerodb_proto as proto;
 use aerodb_raft::Consistency;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, header};
 
+use crate::context::with_route;
 use crate::error::{Code, Problem};
 use crate::state::ApiState;
 
@@ -26,6 +27,8 @@ const KEY_BYTES_MAX: usize = 1_024;
 pub(crate) struct Caller {
     identity: proto::Caller,
     secret: Arc<str>,
+    /// The revision at which the key was valid.
+    valid_at: u64,
 }
 
 impl fmt::Debug for Caller {
@@ -47,6 +50,10 @@ impl Caller {
 
     /// Refuses when the key is not valid in `view`.
     pub(crate) fn confirm(&self, view: &View) -> Result<(), Problem> {
+        // A revision is one state, wherever it is read (A4).
+        if view.revision() == self.valid_at {
+            return Ok(());
+        }
         match view.api_key(&self.secret)? {
             Some(_) => Ok(()),
             None => Err(invalid_key()),
@@ -66,13 +73,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// Lets only callers with a valid key pass, and no more requests than the node takes.
 pub(crate) async fn require(
     State(state): State<ApiState>,
+    route: Option<MatchedPath>,
     mut request: Request,
     next: Next,
-) -> Result<Response, Problem> {
-    let _admitted = state.admit()?;
-    let caller = authenticate(&state, request.headers()).await?;
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+) -> Response {
+    let answering = async {
+        let _admitted = state.admit()?;
+        let caller = authenticate(&state, request.headers()).await?;
+        request.extensions_mut().insert(caller);
+        Ok::<_, Problem>(next.run(request).await)
+    };
+    with_route(answering.await.into_response(), route)
 }
 
 async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
@@ -80,14 +91,15 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, P
         let detail = "this route needs a key: `Authorization: Bearer <key>`, or `apikey: <key>`";
         return Err(Problem::new(Code::Unauthorized, detail));
     };
-    let mut known = state.local()?.api_key(secret)?;
+    let mut view = state.local()?;
+    let mut known = view.api_key(secret)?;
     if known.is_none() {
         // This node may lag behind the key's creation: a suspicion, until a read barrier has passed.
-        let read = state.fresh(Consistency::Linearizable).await?;
-        known = read.view.api_key(secret)?;
+        view = state.fresh(Consistency::Linearizable).await?.view;
+        known = view.api_key(secret)?;
     }
     let identity = known.ok_or_else(invalid_key)?;
-    Ok(Caller { identity, secret: secret.into() })
+    Ok(Caller { identity, secret: secret.into(), valid_at: view.revision() })
 }
 
 fn invalid_key() -> Problem {

@@ -3,23 +3,82 @@
 
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use tower::ServiceExt;
+
+use crate::compression::{self, Accepted};
 use crate::error::Problem;
 use crate::front::Front;
 use crate::panics;
 use crate::request_id::{self, RequestId, trace_id};
 use crate::response;
 
+/// The routes, with what every request passes through. Cheap to clone.
+///
+/// Not layers of the router: it would box and copy each of them for every request, and some requests take no longer than that.
+#[derive(Clone)]
+pub struct Service {
+    front: Front,
+    routes: Router,
+}
+
+impl Service {
+    pub(crate) fn new(front: Front, routes: Router) -> Self {
+        Self { front, routes }
+    }
+
+    /// Answers a request, whatever happens to it.
+    pub async fn answer(&self, request: Request) -> Response {
+        let asked = Asked::of(&request);
+        let accepted = Accepted::of(request.headers());
+        let in_flight = self.front.metrics().in_flight();
+        let answering = panics::of_request(asked.id.clone(), self.routes.clone().oneshot(request));
+        let mut answer = match panics::caught(answering).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(never)) => match never {},
+            Err(panic) => Problem::internal(format!("a handler panicked: {panic}")).into_response(),
+        };
+        drop(in_flight);
+        let route = answer.extensions_mut().remove::<MatchedPath>();
+        let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+        let problem = answer.extensions_mut().remove::<Problem>();
+        if let Some(problem) = &problem {
+            answer = rendered(answer, problem, &asked);
+        }
+        let answer = compression::compressed(accepted, answer).await;
+        let mut answer = answer.map(|body| panics::guard(asked.id.clone(), body));
+        finish(&mut answer, &asked, &self.front);
+        let (status, took) = (answer.status(), asked.began.elapsed());
+        self.front.metrics().observe(route, &asked.method, status, took);
+        log(&asked, route, status, problem.as_ref());
+        answer
+    }
+}
+
+/// Tells [`Service::answer`] which route answers: only the router knows.
+pub(crate) async fn named(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    with_route(next.run(request).await, route)
+}
+
+/// An answer that says which route gave it.
+pub(crate) fn with_route(mut answer: Response, route: Option<MatchedPath>) -> Response {
+    if let Some(route) = route {
+        answer.extensions_mut().insert(route);
+    }
+    answer
+}
+
 /// What the log says of a request.
 struct Asked {
     id: RequestId,
     method: Method,
     path: String,
-    route: String,
     trace: Option<String>,
     began: Instant,
 }
@@ -32,28 +91,10 @@ impl Asked {
             method: request.method().clone(),
             // The path only: a query may hold what is nobody's business.
             path: request.uri().path().to_owned(),
-            route: request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned(),
             trace: trace_id(headers).map(str::to_owned),
             began: Instant::now(),
         }
     }
-}
-
-pub(crate) async fn wrap(State(front): State<Front>, mut request: Request, next: Next) -> Response {
-    let asked = Asked::of(&request);
-    request.extensions_mut().insert(asked.id.clone());
-    let in_flight = front.metrics().in_flight();
-    let mut answer = panics::of_request(asked.id.clone(), next.run(request)).await;
-    drop(in_flight);
-    let problem = answer.extensions_mut().remove::<Problem>();
-    if let Some(problem) = &problem {
-        answer = rendered(answer, problem, &asked);
-    }
-    let mut answer = answer.map(|body| panics::guard(asked.id.clone(), body));
-    finish(&mut answer, &asked, &front);
-    front.metrics().observe(&asked.route, &asked.method, answer.status(), asked.began.elapsed());
-    log(&asked, answer.status(), problem.as_ref());
-    answer
 }
 
 /// The problem's own answer, with what the layers in between have added (CORS, `Allow`).
@@ -82,8 +123,8 @@ fn finish(answer: &mut Response, asked: &Asked, front: &Front) {
     }
 }
 
-fn log(asked: &Asked, status: StatusCode, problem: Option<&Problem>) {
-    let Asked { id, method, path, route, trace, began } = asked;
+fn log(asked: &Asked, route: &str, status: StatusCode, problem: Option<&Problem>) {
+    let Asked { id, method, path, trace, began } = asked;
     let (id, trace, ms) = (&*id.0, trace.as_deref(), began.elapsed().as_secs_f64() * 1_000.0);
     let (status_code, code) = (status.as_u16(), problem.map(|problem| problem.code().name()));
     if status.is_server_error() {

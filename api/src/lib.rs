@@ -1,7 +1,7 @@
 //! Everything that a client reaches over HTTP: data, collections, the cluster, health and metrics.
 //!
-//! A request passes through [`router`] in this order: a request id and a log line (`context`), CORS, compression, a
-//! guard against panics (`panics`), then the caller's key and the bounds on what is in flight (`auth`), then its handler. A
+//! A request passes through [`Service`] in this order: a request id and a log line (`context`), compression, a guard
+//! against panics (`panics`), CORS, then the caller's key and the bounds on what is in flight (`auth`), then its handler. A
 //! handler parses, asks `aerodb_raft` to write or to read, and renders; it decides nothing about data. Whatever goes
 //! wrong becomes a [`Problem`] with a [`Code`] of the published list.
 //!
@@ -14,6 +14,7 @@ mod admin;
 mod auth;
 mod body;
 mod cluster;
+mod compression;
 mod consistency;
 mod context;
 mod convert;
@@ -40,12 +41,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use context::Service;
 pub use error::{Code, Problem};
 pub use front::Front;
 pub use openapi::openapi;
 pub use options::ApiOptions;
 pub use panics::{Contained, contained};
-pub use router::router;
+pub use router::service;
 pub use serve::{Door, serve};
 pub use starting::starting;
 pub use state::ApiState;

@@ -5,56 +5,48 @@ use std::sync::Arc;
 
 use axum::response::IntoResponse;
 use axum::{Extension, Router, middleware};
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use tower::ServiceBuilder;
-use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::context::Service;
 use crate::error::{Code, Problem};
 use crate::front::Front;
 use crate::openapi::{Rendered, base};
-use crate::response::Unbuffered;
 use crate::state::ApiState;
 use crate::{admin, auth, cluster, context, data, health, metrics, openapi, panics, request_id, response};
 
-/// Answers smaller than this are not worth compressing.
-const COMPRESSED_BYTES_MIN: u16 = 1_024;
 /// How long a browser may remember what CORS allows.
 const CORS_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 /// The whole API.
-pub fn router(state: ApiState) -> Router {
-    around(routes(&state), state.front()).with_state(state)
+pub fn service(state: ApiState) -> Service {
+    around(routes(&state), state.front().clone(), state)
 }
 
 /// Every route, each behind what only it needs.
 pub(crate) fn routes(state: &ApiState) -> Router<ApiState> {
     let described = Rendered::of(&state.options().version);
+    let open = Router::from(open()).route_layer(middleware::from_fn(context::named)).layer(Extension(described));
     Router::from(closed())
         .route_layer(middleware::from_fn_with_state(state.clone(), auth::require))
-        .merge(Router::from(open()).layer(Extension(described)))
+        .merge(open)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
 }
 
 /// `routes` with what every request passes through.
-pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, front: &Front) -> Router<S> {
-    let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn_with_state(front.clone(), context::wrap))
-        .option_layer(cors(&front.options().cors_origins))
-        .layer(
-            CompressionLayer::new()
-                .quality(CompressionLevel::Fastest)
-                .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN)).and(may_be_held_back)),
-        )
-        .layer(CatchPanicLayer::custom(panicked));
-    routes.layer(layers)
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, front: Front, state: S) -> Service {
+    let routes = match cors(&front.options().cors_origins) {
+        // A browser shows an error to its page only where CORS allows it: a panic is caught inside of it.
+        Some(cors) => routes.layer(ServiceBuilder::new().layer(cors).layer(CatchPanicLayer::custom(panicked))),
+        None => routes,
+    };
+    Service::new(front, routes.with_state(state))
 }
 
 /// The description of all routes.
@@ -87,11 +79,6 @@ async fn no_method(method: Method) -> Problem {
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
     Problem::internal(format!("a handler panicked: {}", panics::text(&*panic))).into_response()
-}
-
-/// Whether an answer may wait in a compressor until there is more of it.
-fn may_be_held_back(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
-    extensions.get::<Unbuffered>().is_none()
 }
 
 /// What browsers on other origins may do; nothing, and nothing said, when there are none.

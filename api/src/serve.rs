@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -18,8 +19,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
+use crate::context::Service;
 use crate::panics;
 
 /// Connections at once; further ones wait in the operating system's queue.
@@ -38,29 +39,30 @@ const HTTP2_PING: Duration = Duration::from_secs(30);
 /// What is waited after an error that is not about one connection, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What connections lead to: one router while the node starts, another once it takes part. Cheap to clone.
+/// What connections lead to: one service while the node starts, another once it takes part. Cheap to clone.
 #[derive(Clone)]
 pub struct Door(Arc<Doors>);
 
 struct Doors {
-    starting: Router,
-    open: OnceLock<Router>,
+    starting: Service,
+    open: OnceLock<Service>,
 }
 
 impl Door {
     /// A door to `starting`, until it is opened.
-    pub fn new(starting: Router) -> Self {
+    pub fn new(starting: Service) -> Self {
         Self(Arc::new(Doors { starting, open: OnceLock::new() }))
     }
 
-    /// From now on requests go to `router`, on connections that are open already too.
-    pub fn open(&self, router: Router) {
+    /// From now on requests go to `service`, on connections that are open already too.
+    pub fn open(&self, service: Service) {
         // Opened twice it leads to the first: a node has one API.
-        let _ = self.0.open.set(router);
+        let _ = self.0.open.set(service);
     }
 
-    fn router(&self) -> Router {
-        self.0.open.get().unwrap_or(&self.0.starting).clone()
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        let service = self.0.open.get().unwrap_or(&self.0.starting);
+        service.answer(request.map(Body::new)).await
     }
 }
 
@@ -160,8 +162,8 @@ async fn connection(
         let seen = seen.clone();
         hyper::service::service_fn(move |request: Request<Incoming>| {
             seen.store(true, Ordering::Relaxed);
-            let answering = door.router().oneshot(request.map(axum::body::Body::new));
-            async move { Ok::<_, Infallible>(answering.await.unwrap_or_else(|never| match never {})) }
+            let door = door.clone();
+            async move { Ok::<_, Infallible>(door.answer(request).await) }
         })
     };
     let serving = watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());

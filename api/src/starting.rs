@@ -7,8 +7,9 @@ use aerodb_raft::Starting;
 use axum::extract::{FromRef, State};
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware};
 
+use crate::context::{self, Service};
 use crate::error::{Code, Problem};
 use crate::front::Front;
 use crate::health::answer;
@@ -38,16 +39,17 @@ impl Waiting {
 }
 
 /// The API of a node that is still starting.
-pub fn starting(front: Front, starting: Starting) -> Router {
+pub fn starting(front: Front, starting: Starting) -> Service {
     let routes = Router::new()
         .route("/health/live", get(live))
         .route("/health/ready", get(not_yet))
         .route("/health/startup", get(not_yet))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(openapi::show).layer(Extension(Rendered::of(&front.options().version))))
+        .route_layer(middleware::from_fn(context::named))
         .fallback(try_again)
         .method_not_allowed_fallback(try_again);
-    around(routes, &front).with_state(Waiting { front, starting })
+    around(routes, front.clone(), Waiting { front, starting })
 }
 
 async fn live() -> Result<Response, Problem> {

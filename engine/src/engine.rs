@@ -38,6 +38,8 @@ pub(crate) struct Current {
     /// The counters as of the last batch written.
     pub(crate) meta: Arc<StateMeta>,
     pub(crate) catalog: Arc<Catalog>,
+    /// What everybody reads who comes before the next batch: a snapshot, and what stands in it, are taken once for all.
+    view: Arc<Mutex<Option<Arc<View>>>>,
     /// Behind the store: the files outlive it.
     generation: Arc<Folder>,
 }
@@ -83,9 +85,17 @@ impl Engine {
     ///
     /// # Errors
     /// When the storage fails.
-    pub fn view(&self) -> Result<View, Error> {
+    pub fn view(&self) -> Result<Arc<View>, Error> {
         let current = self.current();
-        View::new(current.store.snapshot(), &current.catalog, self.limits.clone(), current.generation)
+        let mut shared = current.view.lock();
+        if let Some(view) = &*shared {
+            return Ok(view.clone());
+        }
+        // A batch that is written and not in force yet may be in it: newer than asked is as good.
+        let snapshot = current.store.snapshot();
+        let view = Arc::new(View::new(snapshot, &current.catalog, self.limits.clone(), current.generation)?);
+        *shared = Some(view.clone());
+        Ok(view)
     }
 
     /// The membership last applied.
@@ -123,8 +133,19 @@ impl Engine {
             true => current.catalog,
             false => Arc::new(Catalog::load(&*current.store.snapshot(), plan.meta.catalog_revision)?),
         };
-        *self.current.write() = Current { meta: Arc::new(plan.meta), catalog, ..current };
+        let next = Current { meta: Arc::new(plan.meta), catalog, view: Arc::default(), ..current };
+        // What it replaces may hold the last snapshot of its kind: given back when nobody waits for the lock any more.
+        let former = std::mem::replace(&mut *self.current.write(), next);
+        drop(former);
         Ok(plan.applied)
+    }
+
+    /// Writes past apply: a test's way to a state that takes years otherwise.
+    #[cfg(test)]
+    pub(crate) fn meddle(&self, batch: crate::kv::WriteBatch) {
+        let current = self.current();
+        current.store.write(batch, false).unwrap();
+        *current.view.lock() = None;
     }
 
     /// The last entry that would be found applied after a power cut now.
@@ -204,7 +225,7 @@ fn open_store(env: &dyn Env, dir: PathBuf) -> Result<Current, Error> {
     let store = env.open(&dir, &SPEC)?;
     let meta = read_meta(&*store)?;
     let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
-    Ok(Current { store, meta: Arc::new(meta), catalog, generation: Arc::new(Folder::new(dir)) })
+    Ok(Current { store, meta: Arc::new(meta), catalog, view: Arc::default(), generation: Arc::new(Folder::new(dir)) })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

@@ -53,6 +53,11 @@ impl RangeSet {
         gaps
     }
 
+    /// The number up to which all from 1 on are in the set; 0 when 1 is not.
+    pub fn full_until(&self) -> u64 {
+        self.ranges.first().filter(|&&(begin, _)| begin <= 1).map_or(0, |&(_, end)| end)
+    }
+
     /// True when `number` is in the set.
     pub fn contains(&self, number: u64) -> bool {
         let at = self.ranges.partition_point(|&(_, end)| end < number);

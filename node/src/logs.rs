@@ -44,6 +44,6 @@ fn parse(filter: &str) -> Result<EnvFilter, Advice> {
     EnvFilter::builder().parse(filter).map_err(|error| {
         Advice::usage(format!("the log filter '{filter}' cannot be read"))
             .why(error.to_string())
-            .remedy("write error, warn, info, debug or trace, or levels by module: info,aerodb_raft=debug")
+            .remedy("write error, warn, info or debug, or levels by module: info,aerodb_raft=debug")
     })
 }

@@ -242,13 +242,10 @@ impl Handle {
     /// # Errors
     /// When the storage fails; the node is fenced then.
     pub fn local(&self) -> Result<Arc<View>, Error> {
-        match self.node.engine.view() {
-            Ok(view) => Ok(Arc::new(view)),
-            Err(error) => {
-                self.node.fence.fence(&error.to_string());
-                Err(Error::Fenced(error.to_string()))
-            }
-        }
+        self.node.engine.view().map_err(|error| {
+            self.node.fence.fence(&error.to_string());
+            Error::Fenced(error.to_string())
+        })
     }
 
     /// Follows the revision applied on this node.

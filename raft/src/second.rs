@@ -85,6 +85,10 @@ impl Seconds {
         let asked = self.asked.load(Ordering::Relaxed);
         let Some(&voter) = voters.get(asked % voters.len().max(1)) else { return Ok(None) };
         let Some(mut client) = self.peers.client(voter, Lane::Control) else { return Ok(None) };
+        if planted!("second-taken-for-granted") {
+            let term = self.raft.with_raft_state(|state| state.vote_ref().leader_id.term).await;
+            return self.by(voter, term.map_err(|fatal| Error::Fenced(fatal.to_string()))?).await;
+        }
         let request = proto::SecondRequest { target: Some(self.peers.target(voter)) };
         let point = match tokio::time::timeout(SECOND_WITHIN, client.second(request)).await {
             Ok(Ok(answer)) => self.by(voter, answer.into_inner().term).await?,
@@ -112,6 +116,6 @@ fn read_point(state: &RaftState<TypeConfig>, node_id: u64, voter: u64, term: u64
     // The first entry of its term is committed: only then a leader knows what those before it had committed.
     let committed = state.cluster_committed()?;
     let knows = committed.committed_leader_id().term == term;
-    let confirmed = (leads || planted!("seconded-when-deposed")) && settled && is_majority && knows;
+    let confirmed = leads && settled && is_majority && knows;
     confirmed.then(|| ReadPoint { term, index: committed.index() })
 }

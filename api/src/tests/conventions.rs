@@ -43,7 +43,7 @@ async fn every_answer_says_who_answered_and_at_which_revision() {
             }
         }
     }
-    let stranger = api.router.clone().oneshot(Request::get("/api/c").body(Body::empty()).unwrap()).await.unwrap();
+    let stranger = api.service.answer(Request::get("/api/c").body(Body::empty()).unwrap()).await;
     assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
     assert!(stranger.headers().contains_key("www-authenticate") && stranger.headers().contains_key("aerodb-node"));
     drop(stranger);

@@ -19,10 +19,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use crate::router::{around, routes};
-use crate::{ApiOptions, ApiState, Front};
+use crate::{ApiOptions, ApiState, Front, Service};
 
 const KEY: &str = "a key for tests";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +30,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A node with its API.
 struct Api {
-    router: Router,
+    service: Service,
     handle: Handle,
     threads: Threads,
     _dir: TempDir,
@@ -98,8 +97,8 @@ impl Api {
         timeout(PATIENCE, handle.wait_recovered()).await.expect("it catches up with itself");
         let front = Front::new(1, prometheus::Registry::new(), options, CancellationToken::new()).unwrap();
         let state = ApiState::new(front.clone(), handle.clone(), limits);
-        let router = around(routes(&state).merge(more), &front).with_state(state);
-        Self { router, handle, threads, _dir: dir }
+        let service = around(routes(&state).merge(more), front, state);
+        Self { service, handle, threads, _dir: dir }
     }
 
     /// Sends a request with the service key, and its answer as soon as its head is there.
@@ -108,7 +107,7 @@ impl Api {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap()
+        self.service.answer(request.body(body).unwrap()).await
     }
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
@@ -136,8 +135,8 @@ impl Api {
 
     /// Ends the node before its folder goes.
     async fn end(self) {
-        let Self { router, handle, threads, _dir } = self;
-        drop(router);
+        let Self { service, handle, threads, _dir } = self;
+        drop(service);
         handle.shutdown().await;
         drop(handle);
         let joined = tokio::task::spawn_blocking(move || threads.join());

@@ -12,9 +12,9 @@ fn front() -> Front {
     Front::new(7, prometheus::Registry::new(), ApiOptions::default(), CancellationToken::new()).unwrap()
 }
 
-async fn ask(router: &Router, method: Method, path: &str) -> Answer {
+async fn ask(service: &Service, method: Method, path: &str) -> Answer {
     let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    let (parts, body) = service.answer(request).await.into_parts();
     let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await.unwrap();
     Answer { status: parts.status, headers: parts.headers, body }
 }
@@ -22,10 +22,10 @@ async fn ask(router: &Router, method: Method, path: &str) -> Answer {
 #[tokio::test]
 async fn a_starting_node_lives_and_says_why_it_does_not_serve() {
     let waiting = aerodb_raft::Starting::default();
-    let router = starting(front(), waiting.clone());
-    assert_eq!(ask(&router, Method::GET, "/health/live").await.status, StatusCode::OK);
+    let service = starting(front(), waiting.clone());
+    assert_eq!(ask(&service, Method::GET, "/health/live").await.status, StatusCode::OK);
     for path in ["/health/startup", "/health/ready"] {
-        let answer = ask(&router, Method::GET, path).await;
+        let answer = ask(&service, Method::GET, path).await;
         assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
         assert_eq!(answer.json()["reason"], &*waiting.text(), "{path}");
     }
@@ -36,15 +36,15 @@ async fn a_starting_node_lives_and_says_why_it_does_not_serve() {
         (Method::GET, "/nowhere"),
         (Method::POST, "/metrics"),
     ] {
-        let answer = ask(&router, method, path).await;
+        let answer = ask(&service, method, path).await;
         let body = answer.refused(503, "starting");
         assert!(body["detail"].as_str().unwrap().contains(&*waiting.text()), "{body}");
         assert_eq!(answer.header("aerodb-node"), "7");
         assert!(!answer.headers.contains_key("aerodb-revision"), "it does not know its revision yet");
     }
-    let metrics = ask(&router, Method::GET, "/metrics").await;
+    let metrics = ask(&service, Method::GET, "/metrics").await;
     assert!(String::from_utf8_lossy(&metrics.body).contains("aerodb_http_requests_in_flight"), "{metrics:?}");
-    assert!(ask(&router, Method::GET, "/openapi.json").await.json()["paths"].is_object());
+    assert!(ask(&service, Method::GET, "/openapi.json").await.json()["paths"].is_object());
 }
 
 /// One request over a connection that stays; returns the status line.
@@ -71,7 +71,7 @@ async fn the_door_opens_on_connections_that_are_there() {
     let talk = async {
         assert_eq!(over(&mut stream, "/health/startup").await, "http/1.1 503 service unavailable");
         assert_eq!(over(&mut stream, "/cluster").await, "http/1.1 503 service unavailable");
-        door.open(api.router.clone());
+        door.open(api.service.clone());
         assert_eq!(over(&mut stream, "/health/startup").await, "http/1.1 200 ok");
         assert_eq!(over(&mut stream, "/cluster").await, "http/1.1 401 unauthorized");
     };

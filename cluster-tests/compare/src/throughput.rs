@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// How many documents there are
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     documents: u64,
+    /// How documents are chosen
+    #[arg(long, value_enum, default_value_t = KeysArg::Zipfian)]
+    keys: KeysArg,
     /// Beside whom
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Peer::Etcd, Peer::Postgres, Peer::Bare])]
     peers: Vec<Peer>,
@@ -55,6 +58,23 @@ enum Peer {
     Postgres,
     /// An axum handler that returns the same bytes: stale reads only
     Bare,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum KeysArg {
+    /// A few documents most of the time, as real users do
+    Zipfian,
+    /// All alike: nobody waits for another's row lock
+    Uniform,
+}
+
+impl From<KeysArg> for Keys {
+    fn from(keys: KeysArg) -> Self {
+        match keys {
+            KeysArg::Zipfian => Self::Zipfian,
+            KeysArg::Uniform => Self::Uniform,
+        }
+    }
 }
 
 /// One measurement.
@@ -88,7 +108,7 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     }
     report.settings(json!({
         "rounds": args.rounds, "seconds": args.time, "warmup_seconds": args.warmup, "documents": args.documents,
-        "nodes": 3, "load_generator_threads": 1, "loop": "closed", "keys": "zipfian", "fsync": "on a majority",
+        "nodes": 3, "load_generator_threads": 1, "loop": "closed", "keys": Keys::from(args.keys), "fsync": "on a majority",
     }));
     for bytes in &args.bytes {
         for (name, product) in &products {
@@ -165,7 +185,7 @@ fn measure(args: &Args, product: &Product, mode: Mode, bytes: u32, connections: 
         inserts: false,
         documents: args.documents,
         value_bytes: bytes,
-        keys: Keys::Zipfian,
+        keys: args.keys.into(),
     };
     let probe = probe::fdatasync(&std::env::temp_dir())?;
     let pids = product.pids();

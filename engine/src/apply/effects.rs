@@ -7,22 +7,20 @@ use bytes::Bytes;
 use prost::Message;
 use proto::{Effects, StateMeta, effect::Kind};
 
+use super::sessions::Outcomes;
 use crate::catalog;
 use crate::error::Error;
 use crate::kv::{Cf, Store, WriteBatch};
-use crate::ranges::RangeSet;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{CHANGE, DOC, HISTORY, META, keys};
 
-/// Outcomes of one acknowledged range that are deleted one by one; beyond it as a range.
-const OUTCOMES_SINGLY_MAX: u64 = 1_000;
-
 /// Collects the writes of a run of entries.
 pub(super) struct Writer<'a> {
-    store: &'a dyn Store,
+    pub(super) store: &'a dyn Store,
     pub(super) meta: StateMeta,
-    batch: WriteBatch,
+    pub(super) batch: WriteBatch,
     pending: HashMap<Cf, Pending>,
+    pub(super) outcomes: Outcomes,
 }
 
 /// What a run has written so far in a family, where later effects read it again (`None`: deleted).
@@ -30,7 +28,7 @@ type Pending = HashMap<Vec<u8>, Option<Bytes>>;
 
 impl<'a> Writer<'a> {
     pub(super) fn new(store: &'a dyn Store, meta: StateMeta) -> Self {
-        Self { store, meta, batch: WriteBatch::new(), pending: HashMap::new() }
+        Self { store, meta, batch: WriteBatch::new(), pending: HashMap::new(), outcomes: Outcomes::default() }
     }
 
     pub(super) fn finish(self) -> WriteBatch {
@@ -51,6 +49,7 @@ impl<'a> Writer<'a> {
         for effects in batch.effects {
             self.effects(effects)?;
         }
+        self.remember_outcomes();
         // Behind the effects: a number may be given up while it is decided, and its outcome must go too.
         for ack in &batch.acks {
             self.acknowledge(ack)?;
@@ -65,7 +64,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn effects(&mut self, effects: Effects) -> Result<(), Error> {
+    fn effects(&mut self, mut effects: Effects) -> Result<(), Error> {
         if effects.revision != 0 {
             if effects.revision != self.meta.revision + 1 {
                 return Err(Error::Inconsistent(format!(
@@ -75,6 +74,7 @@ impl<'a> Writer<'a> {
             }
             self.meta.revision = effects.revision;
         }
+        let outcome = effects.outcome.take().unwrap_or_default();
         for (position, effect) in effects.effects.into_iter().enumerate() {
             let kind = effect.kind.ok_or_else(|| Error::UnknownOperation("an effect without a known kind".into()))?;
             if effects.revision == 0 && takes_revision(&kind) {
@@ -83,8 +83,7 @@ impl<'a> Writer<'a> {
             self.effect(kind, position as u32)?;
         }
         if effects.session != 0 {
-            let outcome = effects.outcome.clone().unwrap_or_default().encode_to_vec();
-            self.batch.put(META, keys::outcome(effects.session, effects.number), outcome);
+            self.outcomes.note(effects.session, effects.number, outcome);
         }
         if let Some(record) = effects.idempotency {
             let bytes = record.encode_to_vec();
@@ -181,48 +180,6 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The session's id is the `seq` of this entry; the node's former session ends with all that it remembers.
-    fn new_session(&mut self, node_id: u64) -> Result<(), Error> {
-        let pointer = keys::node_session(node_id);
-        if let Some(former) = self.get(META, &pointer)? {
-            let former = record::number(&former)?;
-            self.delete(META, keys::session(former));
-            let (from, to) = keys::outcomes_of(former);
-            self.batch.delete_range(META, from, to);
-        }
-        let session = proto::Session { node_id, acknowledged: Vec::new() };
-        self.put(META, keys::session(self.meta.seq), session.encode_to_vec());
-        self.put(META, pointer, self.meta.seq.to_be_bytes().to_vec());
-        Ok(())
-    }
-
-    fn acknowledge(&mut self, ack: &proto::SessionAck) -> Result<(), Error> {
-        let key = keys::session(ack.session);
-        // A session that ended meanwhile has nothing left to forget.
-        let Some(bytes) = self.get(META, &key)? else { return Ok(()) };
-        let mut session = proto::Session::decode(&*bytes).map_err(|e| Error::malformed("a session", e))?;
-        let mut acknowledged = RangeSet::from_proto(&session.acknowledged);
-        for range in &ack.ranges {
-            acknowledged.insert(range.first, range.last);
-            self.forget_outcomes(ack.session, range.first, range.last);
-        }
-        session.acknowledged = acknowledged.to_proto();
-        self.put(META, key, session.encode_to_vec());
-        Ok(())
-    }
-
-    /// One by one where they are few: a deleted range costs every later read of its surroundings.
-    fn forget_outcomes(&mut self, session: u64, first: u64, last: u64) {
-        if last.saturating_sub(first) < OUTCOMES_SINGLY_MAX {
-            for number in first..=last {
-                self.batch.delete(META, keys::outcome(session, number));
-            }
-        } else {
-            let behind_last = [&*keys::outcome(session, last), &[0]].concat();
-            self.batch.delete_range(META, keys::outcome(session, first), behind_last);
-        }
-    }
-
     fn forget_idempotency(&mut self, digest: &[u8]) -> Result<(), Error> {
         let key = keys::idempotency(digest);
         let Some(bytes) = self.get(META, &key)? else { return Ok(()) };
@@ -233,20 +190,20 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    pub(super) fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>, Error> {
         match self.pending.get(&cf).and_then(|pending| pending.get(key)) {
             Some(pending) => Ok(pending.clone()),
             None => Ok(self.store.get(cf, key)?.map(Bytes::from)),
         }
     }
 
-    fn put(&mut self, cf: Cf, key: Vec<u8>, value: Vec<u8>) {
+    pub(super) fn put(&mut self, cf: Cf, key: Vec<u8>, value: Vec<u8>) {
         let value = Bytes::from(value);
         self.pending.entry(cf).or_default().insert(key.clone(), Some(value.clone()));
         self.batch.put(cf, key, value);
     }
 
-    fn delete(&mut self, cf: Cf, key: Vec<u8>) {
+    pub(super) fn delete(&mut self, cf: Cf, key: Vec<u8>) {
         self.pending.entry(cf).or_default().insert(key.clone(), None);
         self.batch.delete(cf, key);
     }

@@ -2,6 +2,7 @@
 //! read, and nothing is called that could change its mind between versions. Every replica runs exactly this.
 
 mod effects;
+mod sessions;
 #[cfg(test)]
 mod tests;
 

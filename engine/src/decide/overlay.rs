@@ -15,6 +15,7 @@ use super::sessions::{Number, SessionNotes};
 use crate::catalog::Catalog;
 use crate::engine::{Current, Engine};
 use crate::error::Error;
+use crate::kv::Snapshot;
 use crate::planted;
 use crate::state::record::{self, Document};
 use crate::state::{DOC, META, keys};
@@ -165,6 +166,11 @@ impl Overlay {
             self.watermarks.insert(mark.collection_id, mark.revision);
         }
         Ok(mark.revision > before)
+    }
+
+    /// What is applied.
+    pub(super) fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.engine.current().store.snapshot()
     }
 
     pub(super) fn get_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

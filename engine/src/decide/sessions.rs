@@ -12,7 +12,7 @@ use super::{Decision, refusal};
 use crate::error::Error;
 use crate::planted;
 use crate::ranges::RangeSet;
-use crate::state::{keys, record};
+use crate::state::{META, keys, record};
 
 /// A command's place in its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,13 +59,22 @@ impl Overlay {
         if number.first_attempt {
             return Ok(Known::New);
         }
-        match self.get_meta(&keys::outcome(number.session, number.number))? {
-            None => Ok(Known::New),
-            Some(bytes) => {
-                let outcome = Outcome::decode(&*bytes).map_err(|e| Error::malformed("an outcome", e))?;
-                Ok(Known::Decided(outcome))
+        Ok(self.applied_outcome(number)?.map_or(Known::New, Known::Decided))
+    }
+
+    /// The outcome in the state. It stands in a record with others, which is found by the largest number in it: few lie
+    /// between, since those that are acknowledged go.
+    fn applied_outcome(&self, number: Number) -> Result<Option<Outcome>, Error> {
+        let snapshot = self.snapshot();
+        let (from, to) = keys::outcomes_from(number.session, number.number);
+        let mut scan = snapshot.scan(META, &from, &to, false);
+        while let Some((_, value)) = scan.next()? {
+            let record = proto::Outcomes::decode(value).map_err(|e| Error::malformed("outcomes", e))?;
+            if let Some(found) = record.outcomes.into_iter().find(|one| one.number == number.number) {
+                return Ok(found.outcome);
             }
         }
+        Ok(None)
     }
 
     fn session(&mut self, id: u64) -> Result<Option<&mut SessionView>, Error> {

@@ -108,12 +108,19 @@ pub(crate) fn session(id: u64) -> Vec<u8> {
     key(&[&[SESSION], &id.to_be_bytes()])
 }
 
-pub(crate) fn outcome(session: u64, number: u64) -> Vec<u8> {
-    key(&[&[OUTCOME], &session.to_be_bytes(), &number.to_be_bytes()])
+/// Outcomes of one entry for one session, by the largest of their numbers.
+pub(crate) fn outcomes(session: u64, largest: u64) -> Vec<u8> {
+    key(&[&[OUTCOME], &session.to_be_bytes(), &largest.to_be_bytes()])
 }
 
-pub(crate) fn outcomes_of(session: u64) -> (Vec<u8>, Vec<u8>) {
-    (key(&[&[OUTCOME], &session.to_be_bytes()]), key(&[&[OUTCOME], &(session + 1).to_be_bytes()]))
+/// Keys of [`outcomes`] whose largest number is at least `number`: one of them holds that of `number`, if any does.
+pub(crate) fn outcomes_from(session: u64, number: u64) -> (Vec<u8>, Vec<u8>) {
+    (outcomes(session, number), key(&[&[OUTCOME], &(session + 1).to_be_bytes()]))
+}
+
+/// Keys of [`outcomes`] whose largest number lies in `first..=last`.
+pub(crate) fn outcomes_between(session: u64, first: u64, last: u64) -> (Vec<u8>, Vec<u8>) {
+    (outcomes(session, first), key(&[&outcomes(session, last), &[0]]))
 }
 
 /// The session that a node owns.

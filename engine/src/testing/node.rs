@@ -56,7 +56,7 @@ impl Node {
         self.open().unwrap();
     }
 
-    pub(crate) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> Arc<View> {
         self.engine().view().unwrap()
     }
 

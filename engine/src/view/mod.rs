@@ -192,5 +192,6 @@ pub fn api_key_id(secret: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(b"aerodb api key v1\0");
     hash.update(secret);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default());
+    hash.finalize().into_iter().flat_map(digits).collect()
 }

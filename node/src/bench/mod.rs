@@ -15,7 +15,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use crate::exit::Advice;
 use crate::output::Output;
 use crate::units;
-use api::DataApi;
 pub(crate) use options::BenchCommand;
 use options::Settings;
 
@@ -33,7 +32,7 @@ pub(crate) fn run(command: BenchCommand, output: Output) -> anyhow::Result<()> {
 }
 
 fn measure(settings: &Settings, output: Output) -> anyhow::Result<Stats> {
-    let target = HttpTarget::new(DataApi::nodes(settings)?, DataApi::new(settings));
+    let target = HttpTarget::new(api::nodes(settings)?, api::documents(settings));
     let running = Running::start(settings.load(), target)?;
     watch(&running, output);
     running.finish()

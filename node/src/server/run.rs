@@ -63,7 +63,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
         () = told_to_stop() => return Ok(()),
         reason = fence.fenced() => anyhow::bail!("this node cannot vouch for its data: {reason}"),
     };
-    door.open(aerodb_api::router(ApiState::new(front, handle.clone(), limits)));
+    door.open(aerodb_api::service(ApiState::new(front, handle.clone(), limits)));
     tokio::spawn(announce(config.clone(), handle.clone(), generated.then_some(key)));
 
     let outcome = tokio::select! {

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use aerodb_load::http::{Api, Call, HttpTarget, Node};
-use aerodb_load::{Request, id};
+use aerodb_load::Rest;
+use aerodb_load::http::{HttpTarget, Node};
 use anyhow::{Error, Result};
 use cluster_tests::{Cluster, Options, SERVICE_KEY};
 
@@ -35,7 +35,7 @@ impl Aerodb {
         Ok(())
     }
 
-    pub(crate) fn target(&self, mode: Mode, bytes: u32) -> Result<HttpTarget<Data>> {
+    pub(crate) fn target(&self, mode: Mode, bytes: u32) -> Result<HttpTarget<Rest>> {
         let token = format!("Bearer {SERVICE_KEY}");
         let urls = self.cluster.nodes().iter().map(cluster_tests::Node::url);
         let nodes = urls.map(|url| Node::new(&url, &[("authorization", &token)]).map_err(Error::msg));
@@ -44,30 +44,12 @@ impl Aerodb {
         if mode == Mode::Stale {
             nodes.truncate(1);
         }
-        Ok(HttpTarget::new(nodes, Data { path: format!("/api/bench{bytes}"), query }))
+        Ok(HttpTarget::new(nodes, Rest { path: format!("/api/bench{bytes}"), query, refusal: code }))
     }
 }
 
-/// The API of documents.
-pub(crate) struct Data {
-    path: String,
-    query: &'static str,
-}
-
-impl Api for Data {
-    fn call(&self, request: &Request, call: &mut Call<'_>) {
-        let Self { path, query } = self;
-        match request {
-            Request::Read { number } => call.write("GET", format_args!("{path}/{}{query}", id(*number)), None),
-            Request::Write { number, document } => {
-                call.write("PUT", format_args!("{path}/{}", id(*number)), Some(document));
-            }
-            Request::Insert { document } => call.write("POST", format_args!("{path}"), Some(document)),
-        }
-    }
-
-    fn refusal(&self, status: u16, body: &[u8]) -> String {
-        let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        problem["code"].as_str().map_or_else(|| format!("http_{status}"), str::to_owned)
-    }
+/// What a problem calls itself.
+fn code(status: u16, body: &[u8]) -> String {
+    let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    problem["code"].as_str().map_or_else(|| format!("http_{status}"), str::to_owned)
 }

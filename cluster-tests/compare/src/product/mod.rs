@@ -8,7 +8,7 @@ pub(crate) mod postgres;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aerodb_load::{Load, Running, Stats, Target};
 use anyhow::{Context, Result};
@@ -20,6 +20,9 @@ pub(crate) use postgres::Postgres;
 
 /// How long nodes may take to be ready.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long one may take to end.
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a load does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
@@ -176,6 +179,21 @@ impl Server {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// Asks it to end, as Ctrl-C does, and waits for that; not for ever.
+    fn interrupt(&mut self) {
+        if let Some(pid) = self.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        let deadline = Instant::now() + END_WITHIN;
+        while let Some(child) = &mut self.child
+            && child.try_wait().is_ok_and(|ended| ended.is_none())
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ends it at once.

@@ -120,6 +120,13 @@ impl Postgres {
     }
 }
 
+impl Drop for Postgres {
+    /// Standbys first. Killed they would leave their shared memory behind.
+    fn drop(&mut self) {
+        self.standbys.iter_mut().chain([&mut self.primary]).for_each(Server::interrupt);
+    }
+}
+
 async fn connect(config: &tokio_postgres::Config) -> Result<Client> {
     let (client, connection) = config.connect(NoTls).await?;
     // Its end shows in the next statement.

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::ack;
 
 /// A number takes effect once, however often it comes. Kept by the call of `look_up` at the head of `Decider::decide`, and
-/// by `remember_outcome` (pending) and `keys::outcome` (applied).
+/// by `remember_outcome` (pending) and `applied_outcome` (applied).
 #[test]
 fn a_number_takes_effect_once() {
     check(
@@ -136,7 +136,8 @@ fn outcomes_are_forgotten() {
         append
         apply
         put c a {"n":1} as=3.1
-        put c a {"n":2} as=3.2
+        put c b {"n":2} as=3.2
+        append
         put c a {"n":3} as=3.3
         append
         apply
@@ -144,26 +145,37 @@ fn outcomes_are_forgotten() {
     );
     let held = |leader: &Leader| -> Vec<u64> {
         let store = leader.node.engine().current().store;
-        (1..=3).filter(|&number| store.get(META, &keys::outcome(3, number)).unwrap().is_some()).collect()
+        (1..=9).filter(|&largest| store.get(META, &keys::outcomes(3, largest)).unwrap().is_some()).collect()
     };
-    assert_eq!(held(&leader), [1, 2, 3]);
-    leader.decider.acknowledge(3, &ack(2, 2)).unwrap();
-    leader.append();
-    leader.apply();
-    assert_eq!(held(&leader), [1, 3]);
+    assert_eq!(held(&leader), [2, 3], "one record for what one entry decided");
+    let acknowledge = |leader: &mut Leader, first, last| {
+        leader.decider.acknowledge(3, &ack(first, last)).unwrap();
+        leader.append();
+        leader.apply();
+    };
+    acknowledge(&mut leader, 2, 3);
+    assert_eq!(held(&leader), [2, 3], "the first may be sent again");
+    acknowledge(&mut leader, 1, 1);
+    assert_eq!(held(&leader), [] as [u64; 0]);
     // A number may be given up while it is decided: its outcome and its acknowledgement share an entry then.
-    let number = Number { session: 3, number: 9, first_attempt: true };
-    leader.decide_as(number, &crate::testing::put("c", "b", "{}"));
-    leader.decider.acknowledge(3, &ack(9, 9)).unwrap();
+    let write = |leader: &mut Leader, number| {
+        let number = Number { session: 3, number, first_attempt: true };
+        leader.decide_as(number, &crate::testing::put("c", "b", "{}"));
+    };
+    write(&mut leader, 4);
+    acknowledge(&mut leader, 4, 4);
+    assert_eq!(held(&leader), [] as [u64; 0]);
+    // As many that are applied at once.
+    write(&mut leader, 5);
     leader.append();
-    leader.apply();
-    let store = leader.node.engine().current().store;
-    assert_eq!(store.get(META, &keys::outcome(3, 9)).unwrap(), None);
+    write(&mut leader, 6);
+    leader.append();
+    acknowledge(&mut leader, 5, 6);
+    assert_eq!(held(&leader), [] as [u64; 0]);
     // However large the range, applying it takes no time.
-    leader.decider.acknowledge(3, &ack(3, u64::MAX)).unwrap();
-    leader.append();
-    leader.apply();
-    assert_eq!(held(&leader), [1]);
+    write(&mut leader, 8);
+    acknowledge(&mut leader, 8, u64::MAX);
+    assert_eq!(held(&leader), [8]);
     leader.submit(&crate::testing::command(Op::OpenSession(proto::OpenSession { node_id: 1 })));
     assert_eq!(held(&leader), [] as [u64; 0]);
     let store = leader.node.engine().current().store;

@@ -62,7 +62,7 @@ fn a_cursor_dies_with_its_epoch() {
     let meta = StateMeta { epoch: 1, ..*leader.node.engine().meta() };
     let mut batch = WriteBatch::new();
     batch.put(META, keys::STATE, meta.encode_to_vec());
-    leader.node.engine().current().store.write(batch, false).unwrap();
+    leader.node.engine().meddle(batch);
     assert_eq!(word(list(&leader, "c", &next)), "invalid cursor");
 }
 
@@ -74,7 +74,7 @@ fn a_cursor_is_sealed_with_the_secret() {
     let identity = aerodb_proto::Identity { cluster_id: "test".into(), secret: vec![8; 32].into() };
     let mut batch = WriteBatch::new();
     batch.put(META, keys::IDENTITY, identity.encode_to_vec());
-    leader.node.engine().current().store.write(batch, false).unwrap();
+    leader.node.engine().meddle(batch);
     assert_eq!(word(list(&leader, "c", &next)), "invalid cursor");
 }
 

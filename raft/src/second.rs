@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aerodb_engine::planted;
 use aerodb_proto as proto;
 use openraft::RaftState;
 use tokio::sync::watch;
@@ -85,10 +84,6 @@ impl Seconds {
         let asked = self.asked.load(Ordering::Relaxed);
         let Some(&voter) = voters.get(asked % voters.len().max(1)) else { return Ok(None) };
         let Some(mut client) = self.peers.client(voter, Lane::Control) else { return Ok(None) };
-        if planted!("second-taken-for-granted") {
-            let term = self.raft.with_raft_state(|state| state.vote_ref().leader_id.term).await;
-            return self.by(voter, term.map_err(|fatal| Error::Fenced(fatal.to_string()))?).await;
-        }
         let request = proto::SecondRequest { target: Some(self.peers.target(voter)) };
         let point = match tokio::time::timeout(SECOND_WITHIN, client.second(request)).await {
             Ok(Ok(answer)) => self.by(voter, answer.into_inner().term).await?,

@@ -24,7 +24,6 @@ pub const BUGS: &[Bug] = &[
     simulated("read-without-round", "a linearizable read by a leader that no longer is one", 300),
     simulated("read-before-applied", "a linearizable read that does not wait until it is applied", 300),
     simulated("round-used-twice", "a read that began after a round of ReadIndex uses its result (etcd, 2026)", 300),
-    simulated("second-taken-for-granted", "a leader counts the word of a voter that was not asked", 300),
     simulated("age-of-zero", "a stale read that says it is fresh", 300),
     simulated("age-from-arrival", "a stale read whose age counts from when a leader's word arrived", 300),
     simulated("young-age-of-a-new-leader", "a new leader says a young age before it knows what is committed", 300),

@@ -27,8 +27,8 @@ const KEY_BYTES_MAX: usize = 1_024;
 pub(crate) struct Caller {
     identity: proto::Caller,
     secret: Arc<str>,
-    /// The revision at which the key was valid.
-    valid_at: u64,
+    /// Where the key was valid: epoch and revision.
+    valid_at: (u64, u64),
 }
 
 impl fmt::Debug for Caller {
@@ -50,8 +50,8 @@ impl Caller {
 
     /// Refuses when the key is not valid in `view`.
     pub(crate) fn confirm(&self, view: &View) -> Result<(), Problem> {
-        // A revision is one state, wherever it is read (A4).
-        if view.revision() == self.valid_at {
+        // A revision of an epoch is one state, wherever it is read (A4).
+        if place(view) == self.valid_at {
             return Ok(());
         }
         match view.api_key(&self.secret)? {
@@ -99,7 +99,12 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, P
         known = view.api_key(secret)?;
     }
     let identity = known.ok_or_else(invalid_key)?;
-    Ok(Caller { identity, secret: secret.into(), valid_at: view.revision() })
+    Ok(Caller { identity, secret: secret.into(), valid_at: place(&view) })
+}
+
+/// The state that a view shows.
+fn place(view: &View) -> (u64, u64) {
+    (view.epoch(), view.revision())
 }
 
 fn invalid_key() -> Problem {

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use axum::response::IntoResponse;
+use axum::extract::MatchedPath;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware};
 use http::{HeaderName, HeaderValue, Method, header};
 use tower::ServiceBuilder;
@@ -73,8 +74,9 @@ async fn no_route() -> Problem {
     Problem::new(Code::RouteNotFound, "the path names nothing here: see /openapi.json")
 }
 
-async fn no_method(method: Method) -> Problem {
-    Problem::new(Code::MethodNotAllowed, format!("the path does not take {method}: `Allow` says what it takes"))
+async fn no_method(method: Method, route: Option<MatchedPath>) -> Response {
+    let detail = format!("the path does not take {method}: `Allow` says what it takes");
+    context::with_route(Problem::new(Code::MethodNotAllowed, detail).into_response(), route)
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {

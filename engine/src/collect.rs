@@ -26,6 +26,8 @@ impl Engine {
             more |= trim(&*current.store, &*snapshot, collection.id, watermark)?;
         }
         forget_times(&*current.store, &*snapshot, oldest)?;
+        // In a cluster that nobody writes to it would hold what was just removed until the next write.
+        current.forget_view();
         Ok(more)
     }
 }

@@ -44,6 +44,13 @@ pub(crate) struct Current {
     generation: Arc<Folder>,
 }
 
+impl Current {
+    /// The next reader takes a new snapshot.
+    pub(crate) fn forget_view(&self) {
+        drop(self.view.lock().take());
+    }
+}
+
 /// What a checkpoint holds, read from inside it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contents {
@@ -145,7 +152,7 @@ impl Engine {
     pub(crate) fn meddle(&self, batch: crate::kv::WriteBatch) {
         let current = self.current();
         current.store.write(batch, false).unwrap();
-        *current.view.lock() = None;
+        current.forget_view();
     }
 
     /// The last entry that would be found applied after a power cut now.

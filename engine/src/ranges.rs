@@ -101,6 +101,7 @@ mod tests {
             for number in 0..50 {
                 prop_assert_eq!(set.contains(number), model.contains(&number));
             }
+            prop_assert_eq!(set.full_until(), (1..).take_while(|number| model.contains(number)).last().unwrap_or(0));
             let ranges: Vec<_> = set.iter().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{:?}", ranges);
             prop_assert_eq!(RangeSet::from_proto(&set.to_proto()), set);

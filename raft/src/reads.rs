@@ -27,8 +27,10 @@ pub(crate) type LeaderRound = Rounds<Result<ReadPoint, Error>>;
 /// Confirms that this node leads, now. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct LeaderReads {
+    raft: Raft,
     rounds: LeaderRound,
     seconds: Seconds,
+    patience: Duration,
     /// The result of a round that is over.
     #[cfg(planted)]
     former: std::sync::Arc<parking_lot::Mutex<Option<ReadPoint>>>,
@@ -37,17 +39,19 @@ pub(crate) struct LeaderReads {
 impl LeaderReads {
     /// `patience`: how long one round may take.
     pub(crate) fn start(raft: Raft, seconds: Seconds, patience: Duration) -> Self {
-        let asking = seconds.clone();
+        let asking = (raft.clone(), seconds.clone());
         let rounds = Rounds::start(move || {
-            let (raft, seconds) = (raft.clone(), asking.clone());
+            let (raft, seconds) = asking.clone();
             Box::pin(async move {
                 // Of everything, Raft's core included: whoever comes next waits for this round.
                 tokio::time::timeout(patience, round(&raft, &seconds)).await.unwrap_or(Err(Error::QuorumLost))
             })
         });
         Self {
+            raft,
             rounds,
             seconds,
+            patience,
             #[cfg(planted)]
             former: Default::default(),
         }
@@ -59,6 +63,11 @@ impl LeaderReads {
             Some(point) => Ok(point),
             None => self.confirm().await,
         }
+    }
+
+    /// A read index by Raft's own heartbeats, which also renew the leader's lease: the word of one voter does not.
+    pub(crate) async fn confirm_by_heartbeats(&self) -> Result<ReadPoint, Error> {
+        tokio::time::timeout(self.patience, heartbeats(&self.raft)).await.unwrap_or(Err(Error::QuorumLost))
     }
 
     /// A read index, from a round that begins after this call.
@@ -75,9 +84,13 @@ impl LeaderReads {
 }
 
 async fn round(raft: &Raft, seconds: &Seconds) -> Result<ReadPoint, Error> {
-    if let Some(point) = seconds.ask().await? {
-        return Ok(point);
+    match seconds.ask().await? {
+        Some(point) => Ok(point),
+        None => heartbeats(raft).await,
     }
+}
+
+async fn heartbeats(raft: &Raft) -> Result<ReadPoint, Error> {
     let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| refused(&error))?;
     // Never before the first entry of the leader's term, so its term is the one that was confirmed.
     let point = linearizer.read_log_id();

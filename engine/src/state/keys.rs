@@ -18,7 +18,8 @@ pub(crate) const IDENTITY: &[u8] = b"I";
 const COLLECTION: u8 = b'c';
 const DROPPED: u8 = b'd';
 const SESSION: u8 = b's';
-const OUTCOME: u8 = b'o';
+/// Not `o`: a record for each command stood there before the first release.
+const OUTCOMES: u8 = b'O';
 const NODE: u8 = b'n';
 const IDEMPOTENCY: u8 = b'i';
 const IDEMPOTENCY_TIME: u8 = b't';
@@ -110,12 +111,12 @@ pub(crate) fn session(id: u64) -> Vec<u8> {
 
 /// Outcomes of one entry for one session, by the largest of their numbers.
 pub(crate) fn outcomes(session: u64, largest: u64) -> Vec<u8> {
-    key(&[&[OUTCOME], &session.to_be_bytes(), &largest.to_be_bytes()])
+    key(&[&[OUTCOMES], &session.to_be_bytes(), &largest.to_be_bytes()])
 }
 
 /// Keys of [`outcomes`] whose largest number is at least `number`: one of them holds that of `number`, if any does.
 pub(crate) fn outcomes_from(session: u64, number: u64) -> (Vec<u8>, Vec<u8>) {
-    (outcomes(session, number), key(&[&[OUTCOME], &(session + 1).to_be_bytes()]))
+    (outcomes(session, number), key(&[&[OUTCOMES], &(session + 1).to_be_bytes()]))
 }
 
 /// Keys of [`outcomes`] whose largest number lies in `first..=last`.

@@ -173,7 +173,8 @@ impl Loop {
         Ok(())
     }
 
-    /// After a standstill: waits for a ReadIndex of this term; false when the term is over.
+    /// After a standstill: waits for a ReadIndex of this term, by heartbeats, since a lease that has run out would end the next
+    /// epoch at once; false when the term is over.
     async fn confirmed(&mut self, term: u64) -> bool {
         loop {
             let leadership = *self.parts.leadership.borrow_and_update();
@@ -182,7 +183,7 @@ impl Loop {
             }
             tokio::select! {
                 changed = self.parts.leadership.changed() => if changed.is_err() { return false },
-                point = self.parts.reads.confirm() => match point {
+                point = self.parts.reads.confirm_by_heartbeats() => match point {
                     Ok(ReadPoint { term: confirmed, .. }) if confirmed == term => return true,
                     // Not now: the heartbeats of the next moments decide whether this node still leads.
                     _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,

@@ -126,6 +126,32 @@ fn an_entry_opens_one_session() {
     );
 }
 
+/// An outcome stands in a record with others of its entry, and records of other entries may lie before it.
+#[test]
+fn an_outcome_is_found_among_others() {
+    check(
+        r#"
+        session 1                       => unchanged 2 session 3
+        append                          => seq 3
+        apply                           => [Effective]
+        put c a {"n":1} as=3.1          => changed 3 a@3 created
+        put c b {"n":4} as=3.4          => changed 4 b@4 created
+        append                          => seq 4
+        put c d {"n":2} as=3.2          => changed 5 d@5 created
+        append                          => seq 5
+        put c e {"n":3} as=3.3          => changed 6 e@6 created
+        append                          => seq 6
+        apply                           => [Effective, Effective, Effective]
+        term
+        put c a {"n":1} as=3.1 again    => changed 3 a@3 created after 6
+        put c d {"n":2} as=3.2 again    => changed 5 d@5 created after 6
+        put c e {"n":3} as=3.3 again    => changed 6 e@6 created after 6
+        put c b {"n":4} as=3.4 again    => changed 4 b@4 created after 6
+        put c f {"n":5} as=3.5 again    => changed 7 f@7 created
+        "#,
+    );
+}
+
 /// What a session remembered goes with it, and with its acknowledgements: the state does not grow.
 #[test]
 fn outcomes_are_forgotten() {

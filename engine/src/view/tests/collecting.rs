@@ -1,5 +1,7 @@
 //! Watermarks, and what is collected below them.
 
+use std::sync::Arc;
+
 use aerodb_proto as proto;
 use proto::command::Op;
 
@@ -47,7 +49,9 @@ fn collecting_frees_what_is_below_the_watermark() {
     for (watermark, history, changes) in [(0, 4, 6), (3, 4, 5), (4, 3, 4), (5, 2, 3), (6, 1, 2), (7, 1, 1), (8, 0, 0)] {
         mark(&mut leader, "c", watermark);
         let before = leader.node.digest();
+        let shared = Arc::downgrade(&leader.node.view());
         collect(&leader);
+        assert!(shared.upgrade().is_none(), "it would keep on the disk what was collected, until the next write");
         let left = (records(&leader, HISTORY, 2), records(&leader, CHANGE, 2));
         assert_eq!(left, (history, changes), "below {watermark}");
         assert_eq!(leader.node.digest(), before);

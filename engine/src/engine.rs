@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aerodb_proto::{LogId, StateMeta, StoredMembership};
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 
@@ -18,7 +19,9 @@ use crate::home::{self, Home};
 use crate::kv::{Env, Store};
 use crate::limits::Limits;
 use crate::planted;
-use crate::state::{META, SPEC, keys};
+use crate::recent::Recent;
+use crate::state::record::Document;
+use crate::state::{DOC, META, SPEC, keys};
 use crate::view::View;
 
 /// One node's state. Cheap to share behind an `Arc`; every method may block on the disk.
@@ -40,11 +43,24 @@ pub(crate) struct Current {
     pub(crate) catalog: Arc<Catalog>,
     /// What everybody reads who comes before the next batch: a snapshot, and what stands in it, are taken once for all.
     view: Arc<Mutex<Option<Arc<View>>>>,
+    pub(crate) recent: Arc<Recent>,
     /// Behind the store: the files outlive it.
-    generation: Arc<Folder>,
+    pub(crate) generation: Arc<Folder>,
 }
 
 impl Current {
+    /// The latest version of the document at `key`, in [`DOC`].
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(crate) fn document(&self, key: &[u8]) -> Result<Option<Document>, Error> {
+        let bytes = match self.recent.get(key) {
+            Some(recent) => Some(recent),
+            None => self.store.get(DOC, key)?.map(Bytes::from),
+        };
+        Ok(bytes.map(Document::decode).transpose()?)
+    }
+
     /// The next reader takes a new snapshot.
     pub(crate) fn forget_view(&self) {
         drop(self.view.lock().take());
@@ -69,7 +85,7 @@ impl Engine {
     /// When the folder cannot be used or its content is damaged.
     pub fn open(env: Arc<dyn Env>, dir: &Path, limits: Limits) -> Result<Self, Error> {
         let home = Home::open(dir)?;
-        let current = open_store(&*env, home.current()?)?;
+        let current = open_store(&*env, home.current()?, &limits)?;
         home.clean()?;
         Ok(Self { env, home, limits, current: RwLock::new(current), writing: Mutex::new(()) })
     }
@@ -99,8 +115,7 @@ impl Engine {
             return Ok(view.clone());
         }
         // A batch that is written and not in force yet may be in it: newer than asked is as good.
-        let snapshot = current.store.snapshot();
-        let view = Arc::new(View::new(snapshot, &current.catalog, self.limits.clone(), current.generation)?);
+        let view = Arc::new(View::new(&current, self.limits.clone())?);
         *shared = Some(view.clone());
         Ok(view)
     }
@@ -128,7 +143,9 @@ impl Engine {
     pub fn apply(&self, entries: &[ApplyEntry]) -> Result<Vec<Applied>, Error> {
         let _writing = self.writing.lock();
         let current = self.current();
-        let plan = apply::plan(&*current.store, &current.meta, entries)?;
+        let plan = apply::plan(&*current.store, &current.recent, &current.meta, entries)?;
+        // Before the batch: see there.
+        current.recent.update(plan.documents);
         if planted!("change-outside-the-batch") {
             let (changes, rest) = plan.batch.split(crate::state::CHANGE);
             current.store.write(rest, false)?;
@@ -152,6 +169,7 @@ impl Engine {
     pub(crate) fn meddle(&self, batch: crate::kv::WriteBatch) {
         let current = self.current();
         current.store.write(batch, false).unwrap();
+        current.recent.clear();
         current.forget_view();
     }
 
@@ -205,7 +223,7 @@ impl Engine {
         self.inspect(dir)?;
         let next = self.home.next()?;
         home::copy_store(dir, &next)?;
-        let new = open_store(&*self.env, next)?;
+        let new = open_store(&*self.env, next, &self.limits)?;
         self.home.flip(new.generation.path())?;
         let former = std::mem::replace(&mut *self.current.write(), new);
         former.generation.retire();
@@ -228,11 +246,13 @@ impl Engine {
     }
 }
 
-fn open_store(env: &dyn Env, dir: PathBuf) -> Result<Current, Error> {
+fn open_store(env: &dyn Env, dir: PathBuf, limits: &Limits) -> Result<Current, Error> {
     let store = env.open(&dir, &SPEC)?;
     let meta = read_meta(&*store)?;
     let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
-    Ok(Current { store, meta: Arc::new(meta), catalog, view: Arc::default(), generation: Arc::new(Folder::new(dir)) })
+    let (meta, generation) = (Arc::new(meta), Arc::new(Folder::new(dir)));
+    let recent = Arc::new(Recent::new(limits.recent_bytes_max));
+    Ok(Current { store, meta, catalog, view: Arc::default(), recent, generation })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

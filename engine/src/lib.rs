@@ -21,6 +21,7 @@ pub mod patch;
 pub mod planted;
 pub mod prepare;
 mod ranges;
+mod recent;
 pub mod select;
 mod state;
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub struct Limits {
     pub idempotency_bytes_max: u64,
     /// How long an idempotency key is remembered, milliseconds.
     pub idempotency_ms: u64,
+    /// Documents that were written last and are kept in memory, bytes.
+    pub recent_bytes_max: usize,
     /// History kept when a collection names no other time, seconds.
     pub history_seconds_default: u64,
 }
@@ -49,6 +51,7 @@ impl Default for Limits {
             collections_max: 1_000,
             idempotency_bytes_max: 256 << 20,
             idempotency_ms: 24 * 3_600 * 1_000,
+            recent_bytes_max: 32 << 20,
             history_seconds_default: 3_600,
         }
     }

@@ -31,6 +31,19 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Has the system's allocator, which RocksDB uses, keep what is freed for what is asked next, up to 64 MiB. Otherwise every
+/// memtable is given back to the system and its successor pays a page fault for each 4 KiB: six of ten that a write cost.
+#[allow(unsafe_code)]
+pub(crate) fn keep_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two numbers and may be called at any time; where it refuses nothing changes.
+    unsafe {
+        // RocksDB takes memtables in blocks of 1 MiB, which would be mapped and unmapped one by one.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
+    }
+}
+
 /// Asks a child to finish. The caller has not waited for it yet, so the number cannot be another process's.
 #[allow(unsafe_code)]
 pub(crate) fn terminate(pid: u32) {

@@ -1,19 +1,23 @@
 //! What the other nodes ask of this one beside Raft.
 
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use aerodb_proto as proto;
-use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, ready};
+use prost::Message;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 
 use crate::network::{GROUP, Identity, PeerHandler};
 use crate::node::Node;
 use crate::promotion::{Check, PromoteError};
-use crate::propose::{Place, Reply, Task};
+use crate::propose::{Answer, Place, Reply, Task};
+
+/// Answers of one message.
+const ANSWERS_MAX: usize = 1_024;
 
 /// Answers the other nodes. Before the node runs it says who it is and what it found in its data folder.
 pub(crate) struct Handler {
@@ -57,25 +61,35 @@ impl PeerHandler for Handler {
 
     fn forward(
         &self,
-        mut commands: BoxStream<'static, proto::ForwardRequest>,
+        mut requests: BoxStream<'static, proto::ForwardRequest>,
     ) -> BoxStream<'static, Result<proto::ForwardResponse, Status>> {
-        let (responses, answers) = mpsc::unbounded_channel();
-        let Some(node) = self.node.get().cloned() else {
-            return UnboundedReceiverStream::new(answers).map(Ok).boxed();
-        };
+        let (answers, mut given) = mpsc::unbounded_channel();
+        let responses = stream::poll_fn(move |context| {
+            let mut answers = Vec::new();
+            let taken = ready!(given.poll_recv_many(context, &mut answers, ANSWERS_MAX));
+            Poll::Ready((taken > 0).then_some(Ok(proto::ForwardResponse { group: GROUP, answers })))
+        });
+        let Some(node) = self.node.get().cloned() else { return responses.boxed() };
         tokio::spawn(async move {
-            while let Some(request) = commands.next().await {
-                let place = Place { session: request.session, number: request.number, attempt: request.attempt };
-                node.proposer.submit(Task {
-                    place,
-                    term: request.term,
-                    command: request.command.unwrap_or_default(),
-                    acknowledged: request.acknowledged,
-                    reply: Reply::stream(place, responses.clone()),
-                });
+            while let Some(request) = requests.next().await {
+                for forwarded in request.commands {
+                    let proto::ForwardedCommand { session, number, attempt, term, command, acknowledged } = forwarded;
+                    let place = Place { session, number, attempt };
+                    let reply = Reply::stream(place, answers.clone());
+                    match proto::Command::decode(command) {
+                        Ok(command) => {
+                            let command = Arc::new(command);
+                            node.proposer.submit(Task { place, term, command, acknowledged, reply });
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "a forwarded command cannot be read");
+                            reply.send(Answer::NotTaken { overloaded: false });
+                        }
+                    }
+                }
             }
         });
-        UnboundedReceiverStream::new(answers).map(Ok).boxed()
+        responses.boxed()
     }
 
     fn status(&self, _request: proto::StatusRequest) -> BoxFuture<'_, Result<proto::StatusResponse, Status>> {

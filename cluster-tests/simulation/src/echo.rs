@@ -39,8 +39,9 @@ pub async fn work(world: Arc<World>) {
         let attempt = if over { rng.random_range(1..3) } else { 2 };
         let from = (1..=world.plan.nodes).find(|id| *id != leader).unwrap_or(leader);
         let target = Some(proto::Target { to: leader, from, ..Default::default() });
-        let command = Some(command(number));
-        let request = proto::ForwardRequest { target, session, number, attempt, term, command, ..Default::default() };
+        let command = prost::Message::encode_to_vec(&command(number)).into();
+        let command = proto::ForwardedCommand { session, number, attempt, term, command, ..Default::default() };
+        let request = proto::ForwardRequest { target, commands: vec![command] };
         if timeout(PATIENCE, send(leader, request)).await.is_ok_and(|sent| sent.is_some()) {
             world.checker.lock().coverage.echoes += 1;
         }

@@ -11,12 +11,14 @@ use super::sessions::Outcomes;
 use crate::catalog;
 use crate::error::Error;
 use crate::kv::{Cf, Store, WriteBatch};
+use crate::recent::Recent;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{CHANGE, DOC, HISTORY, META, keys};
 
 /// Collects the writes of a run of entries.
 pub(super) struct Writer<'a> {
     pub(super) store: &'a dyn Store,
+    recent: &'a Recent,
     pub(super) meta: StateMeta,
     pub(super) batch: WriteBatch,
     pending: HashMap<Cf, Pending>,
@@ -24,15 +26,17 @@ pub(super) struct Writer<'a> {
 }
 
 /// What a run has written so far in a family, where later effects read it again (`None`: deleted).
-type Pending = HashMap<Vec<u8>, Option<Bytes>>;
+pub(crate) type Pending = HashMap<Vec<u8>, Option<Bytes>>;
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(store: &'a dyn Store, meta: StateMeta) -> Self {
-        Self { store, meta, batch: WriteBatch::new(), pending: HashMap::new(), outcomes: Outcomes::default() }
+    pub(super) fn new(store: &'a dyn Store, recent: &'a Recent, meta: StateMeta) -> Self {
+        let (batch, pending, outcomes) = (WriteBatch::new(), HashMap::new(), Outcomes::default());
+        Self { store, recent, meta, batch, pending, outcomes }
     }
 
-    pub(super) fn finish(self) -> WriteBatch {
-        self.batch
+    /// The writes, and what they leave of each document.
+    pub(super) fn finish(mut self) -> (WriteBatch, Pending) {
+        (self.batch, self.pending.remove(&DOC).unwrap_or_default())
     }
 
     pub(super) fn membership(&mut self, log_id: proto::LogId, membership: proto::Membership) {
@@ -191,8 +195,11 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        match self.pending.get(&cf).and_then(|pending| pending.get(key)) {
-            Some(pending) => Ok(pending.clone()),
+        if let Some(pending) = self.pending.get(&cf).and_then(|pending| pending.get(key)) {
+            return Ok(pending.clone());
+        }
+        match (cf == DOC).then(|| self.recent.get(key)).flatten() {
+            Some(recent) => Ok(Some(recent)),
             None => Ok(self.store.get(cf, key)?.map(Bytes::from)),
         }
     }

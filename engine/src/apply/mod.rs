@@ -14,8 +14,9 @@ use proto::StateMeta;
 use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
 use crate::planted;
+use crate::recent::Recent;
 use crate::state::{META, keys};
-use effects::Writer;
+use effects::{Pending, Writer};
 
 /// A committed entry of the Raft log.
 #[derive(Clone, Debug)]
@@ -51,13 +52,20 @@ pub enum Applied {
 /// What a run of entries does, ready to be written.
 pub(crate) struct Plan {
     pub(crate) batch: WriteBatch,
+    /// What the batch leaves of each document that it writes, by its key.
+    pub(crate) documents: Pending,
     pub(crate) meta: StateMeta,
     pub(crate) applied: Vec<Applied>,
 }
 
 /// Works out what `entries` do to the state whose counters are `meta`. Later entries see earlier ones.
-pub(crate) fn plan(store: &dyn Store, meta: &StateMeta, entries: &[ApplyEntry]) -> Result<Plan, Error> {
-    let mut writer = Writer::new(store, *meta);
+pub(crate) fn plan(
+    store: &dyn Store,
+    recent: &Recent,
+    meta: &StateMeta,
+    entries: &[ApplyEntry],
+) -> Result<Plan, Error> {
+    let mut writer = Writer::new(store, recent, *meta);
     let mut applied = Vec::with_capacity(entries.len());
     for entry in entries {
         let expected = writer.meta.applied.as_ref().map_or(0, |last| last.index + 1);
@@ -76,9 +84,9 @@ pub(crate) fn plan(store: &dyn Store, meta: &StateMeta, entries: &[ApplyEntry]) 
         writer.meta.applied = Some(entry.log_id);
     }
     let meta = writer.meta;
-    let mut batch = writer.finish();
+    let (mut batch, documents) = writer.finish();
     batch.put(META, keys::STATE, meta.encode_to_vec());
-    Ok(Plan { batch, meta, applied })
+    Ok(Plan { batch, documents, meta, applied })
 }
 
 fn batch(writer: &mut Writer<'_>, term: u64, bytes: Bytes) -> Result<Applied, Error> {

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::kv::Snapshot;
 use crate::planted;
 use crate::state::record::{self, Document};
-use crate::state::{DOC, META, keys};
+use crate::state::{META, keys};
 
 type DocKey = (u32, String);
 
@@ -99,8 +99,7 @@ impl Overlay {
         {
             return Ok(pending.clone());
         }
-        let bytes = self.engine.current().store.get(DOC, &keys::doc(collection, id.as_bytes()))?;
-        Ok(bytes.map(Document::decode).transpose()?)
+        self.engine.current().document(&keys::doc(collection, id.as_bytes()))
     }
 
     pub(super) fn stage_document(&mut self, collection: u32, id: &str, document: Option<Document>) {

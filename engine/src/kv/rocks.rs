@@ -48,7 +48,7 @@ impl RocksEnv {
         options
     }
 
-    fn family_options(&self, spec: &Spec) -> Options {
+    fn family_options(&self, spec: &Spec, name: &str) -> Options {
         let mut block = BlockBasedOptions::default();
         block.set_block_cache(&self.cache);
         block.set_cache_index_and_filter_blocks(true);
@@ -61,9 +61,11 @@ impl RocksEnv {
             Logging::None => {
                 block.set_bloom_filter(10.0, false);
                 options.set_compression_type(DBCompressionType::Lz4);
-                options.set_bottommost_compression_type(DBCompressionType::Zstd);
-                options.set_bottommost_compression_options(ZSTD_WINDOW, ZSTD_LEVEL, 0, 0, true);
             }
+        }
+        if spec.lasting.contains(&name) {
+            options.set_bottommost_compression_type(DBCompressionType::Zstd);
+            options.set_bottommost_compression_options(ZSTD_WINDOW, ZSTD_LEVEL, 0, 0, true);
         }
         options.set_block_based_table_factory(&block);
         options.set_write_buffer_size(spec.write_buffer_bytes);
@@ -72,9 +74,10 @@ impl RocksEnv {
     }
 
     fn descriptors(&self, spec: &Spec) -> Vec<ColumnFamilyDescriptor> {
-        let named = spec.families.iter().map(|name| ColumnFamilyDescriptor::new(*name, self.family_options(spec)));
+        let named =
+            spec.families.iter().map(|name| ColumnFamilyDescriptor::new(*name, self.family_options(spec, name)));
         // RocksDB insists on a family of its own called `default`; it stays empty.
-        named.chain([ColumnFamilyDescriptor::new("default", self.family_options(spec))]).collect()
+        named.chain([ColumnFamilyDescriptor::new("default", self.family_options(spec, "default"))]).collect()
     }
 
     fn wrap(db: DB, spec: &Spec) -> Arc<dyn Store> {

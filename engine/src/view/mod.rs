@@ -23,11 +23,12 @@ pub use versions::{Version, Versions, VersionsQuery};
 pub use crate::state::record::ChangeKind;
 
 use crate::catalog::{API_KEYS, Catalog, is_system};
-use crate::engine::decode_meta;
+use crate::engine::{Current, decode_meta};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
+use crate::recent::Recent;
 use crate::state::record::{self, Document};
 use crate::state::{DOC, META, keys};
 
@@ -37,6 +38,7 @@ pub struct View {
     meta: StateMeta,
     catalog: Arc<Catalog>,
     limits: Limits,
+    recent: Arc<Recent>,
     /// Behind the snapshot: the files outlive it.
     _generation: Arc<Folder>,
 }
@@ -95,18 +97,15 @@ impl From<kv::Error> for ReadError {
 }
 
 impl View {
-    pub(crate) fn new(
-        snapshot: Arc<dyn Snapshot>,
-        cached: &Arc<Catalog>,
-        limits: Limits,
-        generation: Arc<Folder>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(current: &Current, limits: Limits) -> Result<Self, Error> {
+        let (snapshot, cached) = (current.store.snapshot(), &current.catalog);
         let meta = snapshot.get(META, keys::STATE)?.map(|bytes| decode_meta(&bytes)).transpose()?.unwrap_or_default();
         let catalog = match meta.catalog_revision == cached.revision {
             true => cached.clone(),
             false => Arc::new(Catalog::load(&*snapshot, meta.catalog_revision)?),
         };
-        Ok(Self { snapshot, meta, catalog, limits, _generation: generation })
+        let (recent, _generation) = (current.recent.clone(), current.generation.clone());
+        Ok(Self { snapshot, meta, catalog, limits, recent, _generation })
     }
 
     /// The revision of this view.
@@ -158,8 +157,13 @@ impl View {
     }
 
     fn document(&self, collection: u32, id: &[u8]) -> Result<Option<Document>, ReadError> {
-        let bytes = self.snapshot.get(DOC, &keys::doc(collection, id))?;
-        Ok(bytes.map(Document::decode).transpose()?)
+        let key = keys::doc(collection, id);
+        let recent = self.recent.get(&key).map(Document::decode).transpose()?;
+        // A newer one came after this view.
+        if let Some(document) = recent.filter(|document| document.revision <= self.meta.revision) {
+            return Ok(Some(document));
+        }
+        Ok(self.snapshot.get(DOC, &key)?.map(Document::decode).transpose()?)
     }
 
     /// The revision below which nothing of `collection` is kept.

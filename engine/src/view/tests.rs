@@ -7,13 +7,14 @@ use crate::filter::Filter;
 use crate::json::{self, Value};
 use crate::order::Order;
 use crate::select::Select;
-use crate::testing::{Dice, IDS, Leader, check, command, create, put, random};
+use crate::testing::{Dice, IDS, Leader, check, command, create, delete, put, random};
 use model::Model;
 
 mod collecting;
 mod cursors;
 mod model;
 mod reads;
+mod recent;
 mod versions;
 
 /// A list of `limit` items of everything, by id.

@@ -25,6 +25,7 @@ const KEY_BYTES: usize = 24;
 
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
+    crate::os::keep_freed_memory();
     // Ports first: a node that cannot be reached must not touch data.
     let listener = TcpListener::bind(config.http_addr).await.map_err(|error| {
         Advice::failed(format!("cannot listen for clients on {}", config.http_addr))

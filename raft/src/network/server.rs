@@ -38,7 +38,7 @@ pub(crate) trait PeerHandler: Send + Sync + 'static {
     /// ended and everything taken is answered.
     fn forward(
         &self,
-        commands: BoxStream<'static, proto::ForwardRequest>,
+        requests: BoxStream<'static, proto::ForwardRequest>,
     ) -> BoxStream<'static, Result<proto::ForwardResponse, Status>>;
 
     /// What this node knows about itself.
@@ -298,8 +298,8 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<proto::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        let (commands, refusal) = self.admitted(request.into_inner(), Self::admit_forward);
-        Ok(Response::new(with_refusal(self.handler.forward(commands), refusal)))
+        let (requests, refusal) = self.admitted(request.into_inner(), Self::admit_forward);
+        Ok(Response::new(with_refusal(self.handler.forward(requests), refusal)))
     }
 
     async fn status(&self, request: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {

@@ -1,7 +1,9 @@
 //! A command on its way to a decision, and the way back to whoever sent it.
 
+use std::sync::Arc;
+
 use aerodb_proto as proto;
-use proto::{Command, ForwardResponse, NumberRange, Outcome, forward_response};
+use proto::{Command, ForwardedAnswer, NumberRange, Outcome, forwarded_answer};
 use tokio::sync::{mpsc, oneshot};
 
 /// A command's place in its session, and which attempt this is.
@@ -18,7 +20,7 @@ pub(crate) struct Task {
     pub(crate) place: Place,
     /// The term in which it may be decided, and in no other.
     pub(crate) term: u64,
-    pub(crate) command: Command,
+    pub(crate) command: Arc<Command>,
     /// Numbers of the session whose answers have arrived.
     pub(crate) acknowledged: Vec<NumberRange>,
     pub(crate) reply: Reply,
@@ -47,7 +49,7 @@ pub(crate) struct Reply(Option<Way>);
 
 enum Way {
     Here(oneshot::Sender<Answer>),
-    Stream { place: Place, responses: mpsc::UnboundedSender<ForwardResponse> },
+    Stream { place: Place, answers: mpsc::UnboundedSender<ForwardedAnswer> },
 }
 
 impl Reply {
@@ -58,8 +60,8 @@ impl Reply {
     }
 
     /// A way back over the stream that the command came on.
-    pub(crate) fn stream(place: Place, responses: mpsc::UnboundedSender<ForwardResponse>) -> Self {
-        Self(Some(Way::Stream { place, responses }))
+    pub(crate) fn stream(place: Place, answers: mpsc::UnboundedSender<ForwardedAnswer>) -> Self {
+        Self(Some(Way::Stream { place, answers }))
     }
 
     /// Gives the answer. Whoever asked may be gone; that is its own business.
@@ -71,7 +73,7 @@ impl Reply {
         match self.0.take() {
             None => {}
             Some(Way::Here(tx)) => drop(tx.send(answer)),
-            Some(Way::Stream { place, responses }) => drop(responses.send(response(place, answer))),
+            Some(Way::Stream { place, answers }) => drop(answers.send(to_wire(place, answer))),
         }
     }
 }
@@ -82,8 +84,8 @@ impl Drop for Reply {
     }
 }
 
-fn response(place: Place, answer: Answer) -> ForwardResponse {
-    use forward_response::Result as Wire;
+fn to_wire(place: Place, answer: Answer) -> ForwardedAnswer {
+    use forwarded_answer::Result as Wire;
     let result = match answer {
         Answer::Outcome(outcome) => Wire::Outcome(outcome),
         Answer::NotTaken { overloaded } => Wire::NotTaken(proto::NotTaken { overloaded, ..Default::default() }),
@@ -92,13 +94,13 @@ fn response(place: Place, answer: Answer) -> ForwardResponse {
         Answer::Stale => Wire::Stale(true),
     };
     let Place { session, number, attempt } = place;
-    ForwardResponse { group: crate::network::GROUP, session, number, attempt, result: Some(result) }
+    ForwardedAnswer { session, number, attempt, result: Some(result) }
 }
 
 impl Answer {
-    /// The answer that a response carries; one of a newer version tells nothing.
-    pub(crate) fn from_wire(result: Option<forward_response::Result>) -> Self {
-        use forward_response::Result as Wire;
+    /// The answer that came over a stream; one of a newer version tells nothing.
+    pub(crate) fn from_wire(result: Option<forwarded_answer::Result>) -> Self {
+        use forwarded_answer::Result as Wire;
         match result {
             Some(Wire::Outcome(outcome)) => Self::Outcome(outcome),
             Some(Wire::NotTaken(not_taken)) => Self::NotTaken { overloaded: not_taken.overloaded },

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aerodb_proto::ForwardRequest;
+use aerodb_proto::{ForwardRequest, ForwardedCommand};
+use futures::stream::{self, Stream};
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
 
 use crate::network::Lane;
 use crate::peers::Peers;
@@ -15,6 +16,8 @@ use crate::propose::{Answer, Place};
 
 /// Commands written to the stream ahead of the network.
 const AHEAD_MAX: usize = 1_024;
+/// Bytes that one message gathers. A command may be bigger and goes in a message that ends with it.
+const MESSAGE_BYTES: usize = 64 << 10;
 
 type Key = (u64, u64, u32);
 /// In the order of their keys: who is told first when the stream breaks must not be a matter of chance.
@@ -23,7 +26,7 @@ type Waiting = Arc<Mutex<BTreeMap<Key, oneshot::Sender<Answer>>>>;
 /// A stream to one leader. When it breaks, everything on it has an unknown fate.
 pub(super) struct Link {
     leader: u64,
-    requests: mpsc::Sender<ForwardRequest>,
+    commands: mpsc::Sender<ForwardedCommand>,
     waiting: Waiting,
 }
 
@@ -31,17 +34,21 @@ impl Link {
     /// Opens a stream; `None` when the leader's address is not known.
     pub(super) fn open(peers: &Peers, leader: u64) -> Option<Self> {
         let mut client = peers.client(leader, Lane::Forward)?;
-        let (requests, outgoing) = mpsc::channel::<ForwardRequest>(AHEAD_MAX);
+        let (commands, queued) = mpsc::channel(AHEAD_MAX);
+        let requests = gathered(queued, peers.clone(), leader);
         let waiting = Waiting::default();
         let answers = waiting.clone();
         tokio::spawn(async move {
-            match client.forward(ReceiverStream::new(outgoing)).await {
+            match client.forward(requests).await {
                 Ok(response) => {
                     let mut responses = response.into_inner();
                     while let Some(Ok(response)) = responses.next().await {
-                        let key = (response.session, response.number, response.attempt);
-                        if let Some(reply) = answers.lock().remove(&key) {
-                            drop(reply.send(Answer::from_wire(response.result)));
+                        let mut waiting = answers.lock();
+                        for answer in response.answers {
+                            let key = (answer.session, answer.number, answer.attempt);
+                            if let Some(reply) = waiting.remove(&key) {
+                                drop(reply.send(Answer::from_wire(answer.result)));
+                            }
                         }
                     }
                 }
@@ -57,20 +64,20 @@ impl Link {
             // Dropping the senders tells everybody who waits.
             answers.lock().clear();
         });
-        Some(Self { leader, requests, waiting })
+        Some(Self { leader, commands, waiting })
     }
 
     /// True while the stream to `leader` can be used.
     pub(super) fn serves(&self, leader: u64) -> bool {
-        self.leader == leader && !self.requests.is_closed()
+        self.leader == leader && !self.commands.is_closed()
     }
 
     /// Sends a command; the answer comes on the receiver, or its sender is dropped when the stream breaks.
-    pub(super) fn send(&self, place: Place, request: ForwardRequest) -> Sent {
+    pub(super) fn send(&self, place: Place, command: ForwardedCommand) -> Sent {
         let (tx, rx) = oneshot::channel();
         let key = (place.session, place.number, place.attempt);
         self.waiting.lock().insert(key, tx);
-        match self.requests.try_send(request) {
+        match self.commands.try_send(command) {
             Ok(()) => Sent::Waiting(rx),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.waiting.lock().remove(&key);
@@ -82,6 +89,25 @@ impl Link {
             }
         }
     }
+}
+
+/// What has queued up goes together: a message costs as much as the command in it.
+fn gathered(queued: mpsc::Receiver<ForwardedCommand>, peers: Peers, leader: u64) -> impl Stream<Item = ForwardRequest> {
+    stream::unfold(queued, move |mut queued| {
+        let target = Some(peers.target(leader));
+        async move {
+            let first = queued.recv().await?;
+            let mut bytes = first.encoded_len();
+            let mut commands = vec![first];
+            while bytes < MESSAGE_BYTES
+                && let Ok(next) = queued.try_recv()
+            {
+                bytes += next.encoded_len();
+                commands.push(next);
+            }
+            Some((ForwardRequest { target, commands }, queued))
+        }
+    })
 }
 
 /// What became of sending.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use aerodb_engine::planted;
 use aerodb_proto as proto;
 use parking_lot::Mutex;
+use prost::Message;
 use proto::command::Op;
-use proto::{Command, ForwardRequest, Outcome, outcome};
+use proto::{Command, ForwardedCommand, Outcome, outcome};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -118,6 +119,7 @@ impl Drop for Numbered<'_> {
 
 impl Inner {
     async fn attempts(&self, command: Command, deadline: Instant) -> Result<Outcome, Error> {
+        let command = Arc::new(command);
         let mut numbered = self.take_number(deadline).await?;
         let mut attempt = 0;
         // True once an attempt may have been handed to the log.
@@ -165,6 +167,7 @@ impl Inner {
     }
 
     async fn internal(&self, command: Command, deadline: Instant) -> Result<Outcome, Error> {
+        let command = Arc::new(command);
         loop {
             let leader = self.leader(deadline).await?;
             let number = self.unnumbered.fetch_add(1, Ordering::Relaxed) + 1;
@@ -178,7 +181,7 @@ impl Inner {
     }
 
     /// Sends one attempt and waits for its answer, for a change of leader, or for the deadline.
-    async fn attempt(&self, place: Place, to: Leadership, command: &Command, deadline: Instant) -> Attempt {
+    async fn attempt(&self, place: Place, to: Leadership, command: &Arc<Command>, deadline: Instant) -> Attempt {
         let Some(leader) = to.leader else { return Attempt::NotSent };
         let acknowledged = if place.session == 0 { Vec::new() } else { self.session.lock().take_untold() };
         let answer = if leader == self.node_id {
@@ -186,16 +189,10 @@ impl Inner {
             self.proposer.submit(Task { place, term: to.term, command: command.clone(), acknowledged, reply });
             answer
         } else {
-            let request = ForwardRequest {
-                target: Some(self.peers.target(leader)),
-                session: place.session,
-                number: place.number,
-                attempt: place.attempt,
-                term: to.term,
-                command: Some(command.clone()),
-                acknowledged,
-            };
-            match self.send(leader, place, request) {
+            let Place { session, number, attempt } = place;
+            let (term, command) = (to.term, command.encode_to_vec().into());
+            let command = ForwardedCommand { session, number, attempt, term, command, acknowledged };
+            match self.send(leader, place, command) {
                 Sent::Waiting(answer) => answer,
                 Sent::Full => return Attempt::Answered(Answer::NotTaken { overloaded: true }),
                 Sent::Broken => return Attempt::NotSent,
@@ -220,13 +217,13 @@ impl Inner {
         }
     }
 
-    fn send(&self, leader: u64, place: Place, request: ForwardRequest) -> Sent {
+    fn send(&self, leader: u64, place: Place, command: ForwardedCommand) -> Sent {
         let mut link = self.link.lock();
         if !link.as_ref().is_some_and(|link| link.serves(leader)) {
             *link = Link::open(&self.peers, leader);
         }
         match link.as_ref() {
-            Some(link) => link.send(place, request),
+            Some(link) => link.send(place, command),
             None => Sent::Broken,
         }
     }

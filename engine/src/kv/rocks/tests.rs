@@ -13,7 +13,7 @@ const A: Cf = Cf(0);
 const B: Cf = Cf(1);
 
 fn spec(logging: Logging) -> Spec {
-    Spec { families: &["a", "b"], logging, write_buffer_bytes: 1 << 20 }
+    Spec { families: &["a", "b"], lasting: &[], logging, write_buffer_bytes: 1 << 20 }
 }
 
 fn open(dir: &Path, logging: Logging) -> Arc<dyn Store> {

@@ -182,9 +182,14 @@ impl PeerHandler for Ours {
 
     fn forward(
         &self,
-        commands: BoxStream<'static, proto::ForwardRequest>,
+        requests: BoxStream<'static, proto::ForwardRequest>,
     ) -> BoxStream<'static, Result<proto::ForwardResponse, Status>> {
-        commands.map(|command| Ok(proto::ForwardResponse { number: command.number, ..Default::default() })).boxed()
+        let answer =
+            |command: proto::ForwardedCommand| proto::ForwardedAnswer { number: command.number, ..Default::default() };
+        let answers = move |request: proto::ForwardRequest| request.commands.into_iter().map(answer).collect();
+        requests
+            .map(move |request| Ok(proto::ForwardResponse { answers: answers(request), ..Default::default() }))
+            .boxed()
     }
 
     fn status(&self, _: proto::StatusRequest) -> BoxFuture<'_, Result<proto::StatusResponse, Status>> {

@@ -105,9 +105,12 @@ async fn our_own_calls_come_through() {
     assert_eq!(client.second(proto::SecondRequest { target: here() }).await.unwrap().into_inner().term, TERM);
     let promote = proto::PromoteRequest { target: here(), ..Default::default() };
     assert_eq!(client.promote(promote).await.unwrap().into_inner().leader, NODE);
-    let commands = (0..5).map(move |number| proto::ForwardRequest { target: here(), number, ..Default::default() });
-    let answers = client.forward(stream::iter(commands)).await.unwrap().into_inner();
-    let numbers: Vec<_> = answers.map(|answer| answer.unwrap().number).collect().await;
+    let command = |number| proto::ForwardedCommand { number, ..Default::default() };
+    let requests =
+        [0..2, 2..5].map(|numbers| proto::ForwardRequest { target: here(), commands: numbers.map(command).collect() });
+    let responses = client.forward(stream::iter(requests)).await.unwrap().into_inner();
+    let answers: Vec<_> = responses.map(|response| response.unwrap().answers).collect().await;
+    let numbers: Vec<_> = answers.concat().iter().map(|answer| answer.number).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
     let mut stranger = channels.at(&server.addr);
     let question = proto::StatusRequest { target: Some(proto::Target::default()) };

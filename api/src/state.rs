@@ -109,6 +109,14 @@ impl ApiState {
         permit.map_err(|_| Problem::new(Code::Overloaded, "this node has as many requests under way as it takes"))
     }
 
+    /// A place for a write, asked for before anything else is done for it.
+    pub(crate) fn admit_write(&self) -> Result<(), Problem> {
+        match self.0.handle.has_room() {
+            true => Ok(()),
+            false => Err(Problem::new(Code::Overloaded, "the cluster has as many writes under way as it can do soon")),
+        }
+    }
+
     /// Room for a body of `bytes`.
     pub(crate) fn admit_body(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);

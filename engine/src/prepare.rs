@@ -1,6 +1,8 @@
 //! Prepare: what the node that took a request does before anything is decided: parse, validate, make canonical. Runs in
 //! parallel on any node and reads no state.
 
+use std::fmt::Display;
+
 use aerodb_proto::NewDocument;
 use bytes::Bytes;
 
@@ -213,25 +215,42 @@ fn check_fields(fields: &[(String, Value)]) -> Result<(), Error> {
             let message = format!("{name:?}: names that begin with `_` belong to the system");
             return Err(Error::invalid("reserved_field", format!("/{}", escape(name)), message));
         }
-        check_names("", name, value)?;
+        let checked = check_names(name, value);
+        checked.map_err(|Misnamed { path, message }| Error::invalid("invalid_field_name", path, message))?;
     }
     Ok(())
 }
 
-fn check_names(parent: &str, name: &str, value: &Value) -> Result<(), Error> {
-    let path = format!("{parent}/{}", escape(name));
-    if name.starts_with('$') || name.contains('.') {
-        let message = format!("{name:?}: a field's name has no `.` and does not begin with `$`");
-        return Err(Error::invalid("invalid_field_name", path, message));
-    }
-    check_nested(&path, value)
+/// A field whose name is none. Its path is put together only now: nearly all names are fine.
+struct Misnamed {
+    path: String,
+    message: String,
 }
 
-fn check_nested(path: &str, value: &Value) -> Result<(), Error> {
+impl Misnamed {
+    fn below(self, segment: impl Display) -> Self {
+        Self { path: format!("/{segment}{}", self.path), ..self }
+    }
+}
+
+fn check_names(name: &str, value: &Value) -> Result<(), Misnamed> {
+    let fine = !name.starts_with('$') && !name.contains('.');
+    let checked = match fine {
+        true => check_nested(value),
+        false => {
+            let message = format!("{name:?}: a field's name has no `.` and does not begin with `$`");
+            Err(Misnamed { path: String::new(), message })
+        }
+    };
+    checked.map_err(|misnamed| misnamed.below(escape(name)))
+}
+
+fn check_nested(value: &Value) -> Result<(), Misnamed> {
     match value {
-        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| check_names(path, name, value)),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| check_names(name, value)),
         Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(index, item)| check_nested(&format!("{path}/{index}"), item))
+            let mut items = items.iter().enumerate();
+            items.try_for_each(|(index, item)| check_nested(item).map_err(|misnamed| misnamed.below(index)))
         }
         _ => Ok(()),
     }

@@ -1,11 +1,11 @@
 //! The documents that were written last, in memory: what is written again or read back soon is found without a walk
 //! through RocksDB's tables. It was a tenth of a write's processor time.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+
+use crate::apply::Documents;
 
 /// What an entry takes beside its key and its value, bytes: about what the map and the two allocations need.
 const ENTRY_BYTES: usize = 128;
@@ -47,7 +47,7 @@ impl Recent {
     }
 
     /// Takes in what a batch leaves of each document that it writes (`None`: deleted).
-    pub(crate) fn update(&self, written: HashMap<Vec<u8>, Option<Bytes>>) {
+    pub(crate) fn update(&self, written: Documents) {
         for (key, value) in written {
             match value {
                 Some(value) => self.documents.insert(key, value),

@@ -1,12 +1,32 @@
 //! Times as documents show them.
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 
 /// RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`.
 pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
-    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    let utc = Offset::UTC.to_datetime(time);
+    // Every write shows two times, and a general formatter reads its pattern each time.
+    let mut text = String::with_capacity(24);
+    let parts = [
+        (i32::from(utc.year()), 4, '-'),
+        (utc.month().into(), 2, '-'),
+        (utc.day().into(), 2, 'T'),
+        (utc.hour().into(), 2, ':'),
+        (utc.minute().into(), 2, ':'),
+        (utc.second().into(), 2, '.'),
+        (utc.millisecond().into(), 3, 'Z'),
+    ];
+    for (number, digits, then) in parts {
+        for place in (0..digits).rev() {
+            let digit = number / 10_i32.pow(place) % 10;
+            text.push(char::from(b'0' + digit as u8));
+        }
+        text.push(then);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -17,6 +37,7 @@ mod tests {
     fn times_have_milliseconds_always() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_700_000_000_120), "2023-11-14T22:13:20.120Z");
+        assert_eq!(rfc3339(1_709_164_799_009), "2024-02-28T23:59:59.009Z");
         assert_eq!(rfc3339(u64::MAX), "9999-12-30T22:00:00.999Z");
     }
 }

@@ -128,6 +128,11 @@ impl Handle {
         self.fill_in(outcome, deadline).await
     }
 
+    /// True while this node would take a write on: asked before a request costs anything.
+    pub fn has_room(&self) -> bool {
+        self.node.submitter.has_room()
+    }
+
     /// The answer of an earlier attempt carries no documents: they are read at the revision that it names.
     async fn fill_in(&self, mut outcome: Outcome, deadline: Instant) -> Result<Outcome, Error> {
         let Some(outcome::Result::Documents(documents)) = &mut outcome.result else { return Ok(outcome) };

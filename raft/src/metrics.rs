@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) entry_bytes: Histogram,
     pub(crate) entries_in_flight: IntGauge,
     pub(crate) intake_depth: IntGauge,
+    pub(crate) intake_bytes: IntGauge,
     pub(crate) session_open: IntGauge,
     pub(crate) storage: GaugeVec,
 }
@@ -75,6 +76,7 @@ impl Metrics {
                 "Entries that this leader has handed to the log and not yet seen applied.",
             )?,
             intake_depth: gauge("aerodb_intake_depth", "Commands that wait for this leader's decision.")?,
+            intake_bytes: gauge("aerodb_intake_bytes", "Bytes of the commands that wait for this leader's decision.")?,
             session_open: gauge("aerodb_session_open_commands", "Commands taken by this node without an answer yet.")?,
             storage: register(
                 registry,

@@ -37,7 +37,7 @@ use crate::snapshot::SnapshotStore;
 use crate::snapshot::transfer::{Incoming, Transfers};
 use crate::spawn::Spawner;
 use crate::state_machine::StateMachine;
-use crate::submit::Submitter;
+use crate::submit::{Submitter, Window};
 use crate::topology::{Heard, LagSample};
 use crate::types::Peer;
 use crate::upkeep;
@@ -271,8 +271,9 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         entry_bytes_max: options.entry_bytes_max,
         entries_in_flight_max: options.entries_in_flight_max,
         intake_max: options.intake_max,
+        intake_bytes_max: options.intake_bytes_max,
     });
-    let window = options.session_window_max;
+    let window = Window::new(options.session_window_max, options.session_window_bytes_max);
     let submitter =
         Submitter::new(node_id, proposer.clone(), leadership.clone(), peers.clone(), window, metrics.clone());
 

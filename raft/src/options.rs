@@ -50,8 +50,12 @@ pub struct Options {
     pub entries_in_flight_max: usize,
     /// Commands that wait for the leader's decision, at most.
     pub intake_max: usize,
-    /// Commands of one node without an answer, at most.
+    /// Bytes of such commands, at most.
+    pub intake_bytes_max: usize,
+    /// Commands of one node without an answer, at most; fewer while the leader has too much to do.
     pub session_window_max: usize,
+    /// Bytes of such commands, at most.
+    pub session_window_bytes_max: usize,
     /// How far a replica may be behind, in entries, to be made the leader.
     pub promotion_lag_max: u64,
     /// How long a promotion waits for a replica that is a little behind.
@@ -84,7 +88,9 @@ impl Options {
             entry_bytes_max: 16 << 20,
             entries_in_flight_max: 4,
             intake_max: 16_384,
+            intake_bytes_max: 128 << 20,
             session_window_max: 4_096,
+            session_window_bytes_max: 64 << 20,
             promotion_lag_max: 100,
             promotion_catch_up: Duration::from_secs(5),
             starting: Starting::default(),

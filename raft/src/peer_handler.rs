@@ -9,6 +9,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, ready};
 use prost::Message;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::network::{GROUP, Identity, PeerHandler};
@@ -75,11 +76,13 @@ impl PeerHandler for Handler {
                 for forwarded in request.commands {
                     let proto::ForwardedCommand { session, number, attempt, term, command, acknowledged } = forwarded;
                     let place = Place { session, number, attempt };
-                    let reply = Reply::stream(place, answers.clone());
+                    let (bytes, arrived, reply) =
+                        (command.len(), Instant::now(), Reply::stream(place, answers.clone()));
                     match proto::Command::decode(command) {
                         Ok(command) => {
                             let command = Arc::new(command);
-                            node.proposer.submit(Task { place, term, command, acknowledged, reply });
+                            let task = Task { place, term, command, bytes, arrived, acknowledged, reply };
+                            node.proposer.submit(task);
                         }
                         Err(error) => {
                             tracing::error!(%error, "a forwarded command cannot be read");

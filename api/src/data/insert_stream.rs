@@ -16,7 +16,7 @@ use proto::outcome;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::write::{new_id, unexpected};
@@ -132,12 +132,31 @@ impl Work {
             documents: inserts.documents,
             many: false,
         });
-        let outcome = self.state.write(&self.caller, idempotency, op).await?;
+        let outcome = self.write(idempotency, op).await?;
         match outcome.result {
             Some(outcome::Result::Documents(proto::Documents { mut documents, .. })) if documents.len() == 1 => {
                 Ok((documents.remove(0).id, outcome.revision))
             }
             other => Err(unexpected(other.as_ref())),
+        }
+    }
+}
+
+/// How long a line waits before it is tried again while the cluster has enough to do.
+const LINE_PAUSE: Duration = Duration::from_millis(50);
+
+impl Work {
+    /// A stream can wait, and slows down whoever sends it: a line is turned away only when that goes on for as long as a
+    /// request may take.
+    async fn write(&self, key: Option<proto::IdempotencyKey>, op: Op) -> Result<proto::Outcome, Problem> {
+        let deadline = Instant::now() + self.state.options().request_timeout;
+        loop {
+            match self.state.write(&self.caller, key.clone(), op.clone()).await {
+                Err(problem) if problem.code() == Code::Overloaded && Instant::now() < deadline => {
+                    sleep(LINE_PAUSE).await
+                }
+                result => return result,
+            }
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) async fn insert(
     if body_form(&parts.headers)? == BodyForm::NdJson {
         return insert_stream::insert(state, caller, collection, &parts, body);
     }
+    state.admit_write()?;
     let body = body::whole(&state, &parts.headers, body, state.limits().command_bytes_max).await?;
     let inserts = prepare::insert(&body.bytes, &mut new_id, state.limits())?;
     let op = Op::Insert(proto::InsertDocuments { collection, documents: inserts.documents, many: inserts.many });
@@ -144,6 +145,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     Params::parse(parts.uri.query())?.finish()?;
+    state.admit_write()?;
     let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
     let preconditions = precondition::for_write(&parts.headers)?;
     let op = Op::Delete(proto::DeleteDocument { collection: path.collection, id: path.id, preconditions });
@@ -165,6 +167,7 @@ async fn one(state: &ApiState, request: Request) -> Result<(Parts, Whole), Probl
     if body_form(&parts.headers)? != BodyForm::Json {
         return Err(Problem::new(Code::UnsupportedMediaType, "one document is application/json"));
     }
+    state.admit_write()?;
     let bytes_max = (BODY_SLACK * state.limits().document_bytes_max).min(state.limits().command_bytes_max);
     let body = body::whole(state, &parts.headers, body, bytes_max).await?;
     Ok((parts, body))

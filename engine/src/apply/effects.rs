@@ -1,6 +1,6 @@
 //! Turns effects into writes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aerodb_proto as proto;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use proto::{Effects, StateMeta, effect::Kind};
 use super::sessions::Outcomes;
 use crate::catalog;
 use crate::error::Error;
-use crate::kv::{Cf, Store, WriteBatch};
+use crate::kv::{Store, WriteBatch};
 use crate::recent::Recent;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{CHANGE, DOC, HISTORY, META, keys};
@@ -21,22 +21,46 @@ pub(super) struct Writer<'a> {
     recent: &'a Recent,
     pub(super) meta: StateMeta,
     pub(super) batch: WriteBatch,
-    pending: HashMap<Cf, Pending>,
+    /// What this run has written so far in `meta` (`None`: deleted): later effects read it again.
+    pending: HashMap<Vec<u8>, Option<Bytes>>,
+    documents: Documents,
+    history: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) outcomes: Outcomes,
 }
 
-/// What a run has written so far in a family, where later effects read it again (`None`: deleted).
-pub(crate) type Pending = HashMap<Vec<u8>, Option<Bytes>>;
+/// What a run leaves of each document that it writes (`None`: deleted), by its key in `doc`.
+pub(crate) type Documents = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 impl<'a> Writer<'a> {
     pub(super) fn new(store: &'a dyn Store, recent: &'a Recent, meta: StateMeta) -> Self {
-        let (batch, pending, outcomes) = (WriteBatch::new(), HashMap::new(), Outcomes::default());
-        Self { store, recent, meta, batch, pending, outcomes }
+        Self {
+            store,
+            recent,
+            meta,
+            batch: WriteBatch::new(),
+            pending: HashMap::new(),
+            documents: Documents::new(),
+            history: Vec::new(),
+            outcomes: Outcomes::default(),
+        }
     }
 
     /// The writes, and what they leave of each document.
-    pub(super) fn finish(mut self) -> (WriteBatch, Pending) {
-        (self.batch, self.pending.remove(&DOC).unwrap_or_default())
+    ///
+    /// A document that was written several times is written once, and what lies all over the tables goes in the order of
+    /// its keys: each finds its place near the one before.
+    pub(super) fn finish(mut self) -> (WriteBatch, Documents) {
+        for (key, document) in &self.documents {
+            match document {
+                Some(document) => self.batch.put(DOC, key.clone(), document.clone()),
+                None => self.batch.delete(DOC, key.clone()),
+            }
+        }
+        self.history.sort_unstable();
+        for (key, past) in self.history {
+            self.batch.put(HISTORY, key, past);
+        }
+        (self.batch, self.documents)
     }
 
     pub(super) fn membership(&mut self, log_id: proto::LogId, membership: proto::Membership) {
@@ -93,7 +117,7 @@ impl<'a> Writer<'a> {
             let bytes = record.encode_to_vec();
             self.meta.idempotency_bytes += bytes.len() as u64;
             self.batch.put(META, keys::idempotency_time(record.time_ms, &record.key), Vec::new());
-            self.put(META, keys::idempotency(&record.key), bytes);
+            self.put_meta(keys::idempotency(&record.key), bytes);
         }
         Ok(())
     }
@@ -106,7 +130,7 @@ impl<'a> Writer<'a> {
             Kind::DropCollection(dropped) => {
                 self.batch.delete(META, keys::collection(dropped.collection_id));
                 self.batch.put(META, keys::dropped(dropped.collection_id), self.meta.revision.to_be_bytes().to_vec());
-                self.delete(META, keys::watermark(dropped.collection_id));
+                self.delete_meta(keys::watermark(dropped.collection_id));
                 self.meta.catalog_revision = self.meta.revision;
             }
             Kind::NewSession(session) => self.new_session(session.node_id)?,
@@ -126,7 +150,7 @@ impl<'a> Writer<'a> {
         let key = keys::doc(put.collection_id, &put.id);
         self.retire(put.collection_id, &put.id, &key, put.previous_revision)?;
         let document = Document { revision, created_ms: put.created_ms, body: put.body };
-        self.put(DOC, key, document.encode());
+        self.documents.insert(key, Some(document.encode().into()));
         let kind = if put.previous_revision == 0 { ChangeKind::Insert } else { ChangeKind::Update };
         let change = Change { kind, previous: put.previous_revision, id: put.id.to_vec() };
         self.batch.put(CHANGE, keys::change(put.collection_id, revision, position), change.encode());
@@ -139,7 +163,7 @@ impl<'a> Writer<'a> {
         }
         let key = keys::doc(delete.collection_id, &delete.id);
         self.retire(delete.collection_id, &delete.id, &key, delete.previous_revision)?;
-        self.delete(DOC, key);
+        self.documents.insert(key, None);
         let change = Change { kind: ChangeKind::Delete, previous: delete.previous_revision, id: delete.id.to_vec() };
         let key = keys::change(delete.collection_id, self.meta.revision, position);
         self.batch.put(CHANGE, key, change.encode());
@@ -149,7 +173,7 @@ impl<'a> Writer<'a> {
     /// Copies the version that is about to be replaced to history. The decision named it (0: there is none); it must be
     /// what is here, and of an earlier command: one command leaves one net effect per document.
     fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<(), Error> {
-        let old = self.get(DOC, key)?.map(Document::decode).transpose()?;
+        let old = self.document(key)?.map(Document::decode).transpose()?;
         let found = old.as_ref().map_or(0, |document| document.revision);
         if found != previous || found == self.meta.revision {
             let problem = format!("revision {} replaces {previous}, and {found} is here", self.meta.revision);
@@ -157,7 +181,7 @@ impl<'a> Writer<'a> {
         }
         if let Some(document) = old {
             let past = Past { to: self.meta.revision, document };
-            self.batch.put(HISTORY, keys::history(collection, id, previous), past.encode());
+            self.history.push((keys::history(collection, id, previous), past.encode()));
         }
         Ok(())
     }
@@ -175,44 +199,52 @@ impl<'a> Writer<'a> {
     /// What is below a watermark may be collected at once, so it never falls, and never passes what there is.
     fn watermark(&mut self, mark: proto::Watermark) -> Result<(), Error> {
         let key = keys::watermark(mark.collection_id);
-        let former = self.get(META, &key)?.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0);
+        let former = self.get_meta(&key)?.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0);
         if mark.revision < former || mark.revision > self.meta.revision {
             let problem = format!("a watermark goes from {former} to {} at {}", mark.revision, self.meta.revision);
             return Err(Error::Inconsistent(problem));
         }
-        self.put(META, key, mark.revision.to_be_bytes().to_vec());
+        self.put_meta(key, mark.revision.to_be_bytes().to_vec());
         Ok(())
     }
 
     fn forget_idempotency(&mut self, digest: &[u8]) -> Result<(), Error> {
         let key = keys::idempotency(digest);
-        let Some(bytes) = self.get(META, &key)? else { return Ok(()) };
+        let Some(bytes) = self.get_meta(&key)? else { return Ok(()) };
         let record = proto::IdempotencyRecord::decode(&*bytes).map_err(|e| Error::malformed("a remembered key", e))?;
         self.meta.idempotency_bytes = self.meta.idempotency_bytes.saturating_sub(bytes.len() as u64);
         self.batch.delete(META, keys::idempotency_time(record.time_ms, digest));
-        self.delete(META, key);
+        self.delete_meta(key);
         Ok(())
     }
 
-    pub(super) fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        if let Some(pending) = self.pending.get(&cf).and_then(|pending| pending.get(key)) {
-            return Ok(pending.clone());
+    /// The document at `key` as this run and those before it left it.
+    fn document(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if let Some(document) = self.documents.get(key) {
+            return Ok(document.clone());
         }
-        match (cf == DOC).then(|| self.recent.get(key)).flatten() {
+        match self.recent.get(key) {
             Some(recent) => Ok(Some(recent)),
-            None => Ok(self.store.get(cf, key)?.map(Bytes::from)),
+            None => Ok(self.store.get(DOC, key)?.map(Bytes::from)),
         }
     }
 
-    pub(super) fn put(&mut self, cf: Cf, key: Vec<u8>, value: Vec<u8>) {
-        let value = Bytes::from(value);
-        self.pending.entry(cf).or_default().insert(key.clone(), Some(value.clone()));
-        self.batch.put(cf, key, value);
+    pub(super) fn get_meta(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.pending.get(key) {
+            Some(pending) => Ok(pending.clone()),
+            None => Ok(self.store.get(META, key)?.map(Bytes::from)),
+        }
     }
 
-    pub(super) fn delete(&mut self, cf: Cf, key: Vec<u8>) {
-        self.pending.entry(cf).or_default().insert(key.clone(), None);
-        self.batch.delete(cf, key);
+    pub(super) fn put_meta(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        let value = Bytes::from(value);
+        self.pending.insert(key.clone(), Some(value.clone()));
+        self.batch.put(META, key, value);
+    }
+
+    pub(super) fn delete_meta(&mut self, key: Vec<u8>) {
+        self.pending.insert(key.clone(), None);
+        self.batch.delete(META, key);
     }
 }
 

@@ -16,7 +16,8 @@ use crate::kv::{Store, WriteBatch};
 use crate::planted;
 use crate::recent::Recent;
 use crate::state::{META, keys};
-use effects::{Pending, Writer};
+pub(crate) use effects::Documents;
+use effects::Writer;
 
 /// A committed entry of the Raft log.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ pub enum Applied {
 pub(crate) struct Plan {
     pub(crate) batch: WriteBatch,
     /// What the batch leaves of each document that it writes, by its key.
-    pub(crate) documents: Pending,
+    pub(crate) documents: Documents,
     pub(crate) meta: StateMeta,
     pub(crate) applied: Vec<Applied>,
 }

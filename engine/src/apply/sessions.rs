@@ -39,24 +39,24 @@ impl Writer<'_> {
     /// The session's id is the `seq` of this entry; the node's former session ends with all that it remembers.
     pub(super) fn new_session(&mut self, node_id: u64) -> Result<(), Error> {
         let pointer = keys::node_session(node_id);
-        if let Some(former) = self.get(META, &pointer)? {
+        if let Some(former) = self.get_meta(&pointer)? {
             let former = record::number(&former)?;
-            self.delete(META, keys::session(former));
+            self.delete_meta(keys::session(former));
             let (from, to) = keys::outcomes_from(former, 0);
             self.batch.delete_range(META, from, to);
             self.outcomes.entry.remove(&former);
             self.outcomes.records.retain(|(session, _)| *session != former);
         }
         let session = proto::Session { node_id, acknowledged: Vec::new() };
-        self.put(META, keys::session(self.meta.seq), session.encode_to_vec());
-        self.put(META, pointer, self.meta.seq.to_be_bytes().to_vec());
+        self.put_meta(keys::session(self.meta.seq), session.encode_to_vec());
+        self.put_meta(pointer, self.meta.seq.to_be_bytes().to_vec());
         Ok(())
     }
 
     pub(super) fn acknowledge(&mut self, ack: &proto::SessionAck) -> Result<(), Error> {
         let key = keys::session(ack.session);
         // A session that ended meanwhile has nothing left to forget.
-        let Some(bytes) = self.get(META, &key)? else { return Ok(()) };
+        let Some(bytes) = self.get_meta(&key)? else { return Ok(()) };
         let mut session = proto::Session::decode(&*bytes).map_err(|e| Error::malformed("a session", e))?;
         let mut acknowledged = RangeSet::from_proto(&session.acknowledged);
         let before = acknowledged.full_until();
@@ -65,7 +65,7 @@ impl Writer<'_> {
         }
         self.forget_outcomes(ack.session, before, acknowledged.full_until())?;
         session.acknowledged = acknowledged.to_proto();
-        self.put(META, key, session.encode_to_vec());
+        self.put_meta(key, session.encode_to_vec());
         Ok(())
     }
 

@@ -13,6 +13,8 @@ use crate::target::{Failure, Request, Session, Target};
 
 /// How long a worker rests after an error, so that a node that is down is not asked in a tight loop.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(10);
+/// How long it rests when a node has too much to do: what `Retry-After` asks of a client then.
+const REST_WHEN_OVERLOADED: Duration = Duration::from_secs(1);
 
 /// Runs all the workers of a thread to the end.
 pub(crate) async fn run_all<T: Target>(
@@ -72,7 +74,8 @@ impl<T: Target> Worker<T> {
                 if matches!(failure, Failure::Broken(_)) {
                     session.move_on();
                 }
-                tokio::time::sleep(REST_AFTER_ERROR).await;
+                let overloaded = failure.code() == "overloaded";
+                tokio::time::sleep(if overloaded { REST_WHEN_OVERLOADED } else { REST_AFTER_ERROR }).await;
             }
         }
         self.stats

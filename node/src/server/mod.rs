@@ -6,7 +6,8 @@ pub(crate) mod config;
 mod limits;
 mod peers;
 mod print;
-pub(crate) mod run;
+pub(crate) mod room;
+mod run;
 mod validate;
 
 use clap::Args;
@@ -87,5 +88,16 @@ async fn start(config: ServerConfig) -> anyhow::Result<()> {
     for warning in validate::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    run::run(config).await
+    let dir = config.data_dir.clone();
+    if room::was_wanting() {
+        tokio::select! {
+            () = room::wait_for(&dir) => {}
+            () = run::told_to_stop() => return Ok(()),
+        }
+    }
+    let outcome = run::run(config).await;
+    match outcome {
+        Err(error) if room::is_wanting(&error) => Err(room::start_again(error).await),
+        outcome => outcome,
+    }
 }

@@ -179,7 +179,7 @@ fn generate_key() -> String {
 }
 
 /// Returns once the process is told to stop. A second time ends it at once.
-async fn told_to_stop() {
+pub(super) async fn told_to_stop() {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::warn!("signals cannot be listened for: stop this node with SIGKILL");

@@ -129,15 +129,18 @@ impl Channels {
     }
 
     fn endpoint(&self, lane: Lane) -> Endpoint {
-        let probe_timeout = match lane {
-            Lane::Control => self.options.keepalive_timeout,
-            Lane::Replication | Lane::Snapshot | Lane::Forward => self.options.keepalive_timeout_bulk,
+        let (probe_interval, probe_timeout) = match lane {
+            Lane::Control => (self.options.keepalive_interval, self.options.keepalive_timeout),
+            // A probe that may take long to be answered need not be sent often: most of what an idle cluster does is this.
+            Lane::Replication | Lane::Snapshot | Lane::Forward => {
+                (self.options.keepalive_timeout_bulk / 2, self.options.keepalive_timeout_bulk)
+            }
         };
         Endpoint::from_static("http://aerodb.peer")
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES_MAX)
-            .http2_keep_alive_interval(self.options.keepalive_interval)
+            .http2_keep_alive_interval(probe_interval)
             .keep_alive_timeout(probe_timeout)
             .keep_alive_while_idle(true)
     }

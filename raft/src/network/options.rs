@@ -25,7 +25,7 @@ pub(crate) struct NetworkOptions {
     /// How long one attempt to connect may take. Short: after a partition has healed, a fresh attempt gets through
     /// sooner than the retransmission of an old one.
     pub(crate) connect_timeout: Duration,
-    /// How often a connection is probed. In the order of the election timeout, because a half-open connection swallows
+    /// How often the control connection is probed. In the order of the election timeout, because a half-open connection swallows
     /// heartbeats and votes until it is noticed.
     pub(crate) keepalive_interval: Duration,
     /// How long a probe of the control connection may stay unanswered.

@@ -11,7 +11,7 @@ use openraft::raft::ClientWriteResult;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Answer, Control, Parts, Task};
+use super::{Answer, Control, Intake, Parts, Task};
 use crate::leadership::Leadership;
 use crate::types::{Applied, CommittedLeaderId, Proposal, TypeConfig};
 
@@ -87,7 +87,7 @@ impl<'a> Epoch<'a> {
 
     pub(super) async fn run(
         &mut self,
-        tasks: &mut mpsc::Receiver<Task>,
+        tasks: &mut Intake,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<End, Error> {
         loop {
@@ -140,11 +140,11 @@ impl<'a> Epoch<'a> {
     }
 
     /// Decides what waits, as long as the log has room, and hands it over.
-    async fn fill(&mut self, tasks: &mut mpsc::Receiver<Task>) -> Result<(), Error> {
+    async fn fill(&mut self, tasks: &mut Intake) -> Result<(), Error> {
         while self.takes() {
-            let Some(task) = self.waiting.pop_front().or_else(|| tasks.try_recv().ok()) else { break };
-            let bytes = task.command.encoded_len();
-            let full = self.decider.has_work() && self.decider.building_bytes() + bytes > self.parts.entry_bytes_max;
+            let Some(task) = self.waiting.pop_front().or_else(|| tasks.try_recv()) else { break };
+            let full =
+                self.decider.has_work() && self.decider.building_bytes() + task.bytes > self.parts.entry_bytes_max;
             if full {
                 self.hand_over().await;
                 self.waiting.push_front(task);

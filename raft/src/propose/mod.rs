@@ -9,6 +9,7 @@
 //! Commands that come while entries are in flight gather and travel together in the next one (natural batching).
 
 mod epoch;
+mod intake;
 mod task;
 
 use std::collections::{HashMap, VecDeque};
@@ -26,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::progress::Applied;
 use crate::reads::{LeaderReads, ReadPoint};
 use epoch::{End, Epoch};
+use intake::{Entrance, Intake, intake};
 pub(crate) use task::{Answer, Place, Reply, Task};
 
 /// What the proposer is built from.
@@ -42,14 +44,14 @@ pub(crate) struct Parts {
     pub(crate) entry_bytes_max: usize,
     pub(crate) entries_in_flight_max: usize,
     pub(crate) intake_max: usize,
+    pub(crate) intake_bytes_max: usize,
 }
 
 /// Hands commands to the proposer. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Proposer {
-    intake: mpsc::Sender<Task>,
+    entrance: Entrance,
     control: mpsc::Sender<Control>,
-    metrics: Arc<Metrics>,
 }
 
 /// What a promotion asks of the proposer.
@@ -65,27 +67,21 @@ pub(crate) enum Control {
 impl Proposer {
     /// Starts the task that decides.
     pub(crate) fn start(parts: Parts) -> Self {
-        let (intake, tasks) = mpsc::channel(parts.intake_max);
+        let (entrance, tasks) = intake(parts.intake_max, parts.intake_bytes_max, parts.metrics.clone());
         let (control, controls) = mpsc::channel(16);
-        let metrics = parts.metrics.clone();
         let barred = None;
         tokio::spawn(Loop { parts, tasks, controls, barred }.run());
-        Self { intake, control, metrics }
+        Self { entrance, control }
     }
 
     /// Hands over a command; answers at once when there is no room.
     pub(crate) fn submit(&self, task: Task) {
-        self.metrics.intake_depth.set((self.intake.max_capacity() - self.intake.capacity()) as i64);
-        match self.intake.try_send(task) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(task)) => task.reply.send(Answer::NotTaken { overloaded: true }),
-            Err(mpsc::error::TrySendError::Closed(task)) => task.reply.send(Answer::NotTaken { overloaded: false }),
-        }
+        self.entrance.submit(task);
     }
 
     #[cfg(test)]
     pub(crate) async fn ended(&self) {
-        self.intake.closed().await;
+        self.entrance.closed().await;
     }
 
     /// Stops deciding and waits until everything handed over is applied; false when this node does not lead.
@@ -107,7 +103,7 @@ impl Proposer {
 
 struct Loop {
     parts: Parts,
-    tasks: mpsc::Receiver<Task>,
+    tasks: Intake,
     controls: mpsc::Receiver<Control>,
     /// A term in which this node proposes nothing more.
     barred: Option<u64>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aerodb_proto as proto;
 use proto::{Command, ForwardedAnswer, NumberRange, Outcome, forwarded_answer};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// A command's place in its session, and which attempt this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub(crate) struct Task {
     /// The term in which it may be decided, and in no other.
     pub(crate) term: u64,
     pub(crate) command: Arc<Command>,
+    /// The command's size as it travels.
+    pub(crate) bytes: usize,
+    /// When it came here.
+    pub(crate) arrived: Instant,
     /// Numbers of the session whose answers have arrived.
     pub(crate) acknowledged: Vec<NumberRange>,
     pub(crate) reply: Reply,

@@ -3,6 +3,7 @@
 
 mod link;
 mod session;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::command::Op;
 use proto::{Command, ForwardedCommand, Outcome, outcome};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
@@ -24,6 +25,7 @@ use crate::peers::Peers;
 use crate::propose::{Answer, Place, Proposer, Reply, Task};
 use link::{Link, Sent};
 use session::Session;
+pub(crate) use window::Window;
 
 /// How long to wait before a leader that had no room, or was not one, is asked again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -45,7 +47,7 @@ struct Inner {
     session: Mutex<Session>,
     /// Held while a session is being made, so that one is made at a time.
     opening: tokio::sync::Mutex<()>,
-    window: Semaphore,
+    window: Window,
     /// Numbers commands that have no session.
     unnumbered: AtomicU64,
     metrics: Arc<Metrics>,
@@ -64,7 +66,7 @@ impl Submitter {
         proposer: Proposer,
         leadership: watch::Receiver<Leadership>,
         peers: Peers,
-        window_max: usize,
+        window: Window,
         metrics: Arc<Metrics>,
     ) -> Self {
         let inner = Inner {
@@ -75,7 +77,7 @@ impl Submitter {
             link: Mutex::default(),
             session: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
-            window: Semaphore::new(window_max),
+            window,
             unnumbered: AtomicU64::new(0),
             metrics,
         };
@@ -85,14 +87,20 @@ impl Submitter {
     /// Has `command` decided, once, and gives its outcome: done, or refused.
     ///
     /// # Errors
-    /// When there is no answer before `deadline`. Each error says whether the command may have taken effect.
+    /// [`Error::Overloaded`] at once when this node or the leader has enough to do; others when there is no answer before
+    /// `deadline`. Each error says whether the command may have taken effect.
     pub(crate) async fn submit(&self, command: Command, deadline: Instant) -> Result<Outcome, Error> {
-        let window = timeout_at(deadline, self.inner.window.acquire()).await;
-        let _open = window.map_err(|_| Error::Overloaded)?.map_err(|_| Error::ShuttingDown)?;
+        let bytes = command.encoded_len();
+        let _slot = self.inner.window.enter(bytes).ok_or(Error::Overloaded)?;
         self.inner.metrics.session_open.inc();
-        let outcome = self.inner.attempts(command, deadline).await;
+        let outcome = self.inner.attempts(command, bytes, deadline).await;
         self.inner.metrics.session_open.dec();
         outcome
+    }
+
+    /// True while a command would be taken on now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.inner.window.has_room()
     }
 
     /// Has a command of the node itself decided: it has no number, so it must do no harm when it is decided twice.
@@ -118,8 +126,9 @@ impl Drop for Numbered<'_> {
 }
 
 impl Inner {
-    async fn attempts(&self, command: Command, deadline: Instant) -> Result<Outcome, Error> {
+    async fn attempts(&self, command: Command, bytes: usize, deadline: Instant) -> Result<Outcome, Error> {
         let command = Arc::new(command);
+        let began = Instant::now();
         let mut numbered = self.take_number(deadline).await?;
         let mut attempt = 0;
         // True once an attempt may have been handed to the log.
@@ -131,8 +140,11 @@ impl Inner {
             };
             attempt += 1;
             let place = Place { session: numbered.session, number: numbered.number, attempt };
-            match self.attempt(place, leader, &command, deadline).await {
-                Attempt::Answered(Answer::Outcome(outcome)) => return Ok(outcome),
+            match self.attempt(place, leader, &command, bytes, deadline).await {
+                Attempt::Answered(Answer::Outcome(outcome)) => {
+                    self.window.decided(began);
+                    return Ok(outcome);
+                }
                 Attempt::Answered(Answer::SessionGone) => {
                     // What an earlier attempt under the old session did cannot be found out any more.
                     if unknown {
@@ -143,8 +155,11 @@ impl Inner {
                     attempt = 0;
                 }
                 Attempt::Answered(Answer::NotTaken { overloaded }) => {
-                    if Instant::now() >= deadline && overloaded && !unknown {
-                        return Err(Error::Overloaded);
+                    if overloaded {
+                        self.window.turned_away();
+                        if !unknown {
+                            return Err(Error::Overloaded);
+                        }
                     }
                     self.pause(leader, deadline).await;
                 }
@@ -167,12 +182,12 @@ impl Inner {
     }
 
     async fn internal(&self, command: Command, deadline: Instant) -> Result<Outcome, Error> {
-        let command = Arc::new(command);
+        let (bytes, command) = (command.encoded_len(), Arc::new(command));
         loop {
             let leader = self.leader(deadline).await?;
             let number = self.unnumbered.fetch_add(1, Ordering::Relaxed) + 1;
             let place = Place { session: 0, number, attempt: 1 };
-            match self.attempt(place, leader, &command, deadline).await {
+            match self.attempt(place, leader, &command, bytes, deadline).await {
                 Attempt::Answered(Answer::Outcome(outcome)) => return Ok(outcome),
                 _ if Instant::now() >= deadline => return Err(Error::NoLeader),
                 _ => self.pause(leader, deadline).await,
@@ -181,12 +196,20 @@ impl Inner {
     }
 
     /// Sends one attempt and waits for its answer, for a change of leader, or for the deadline.
-    async fn attempt(&self, place: Place, to: Leadership, command: &Arc<Command>, deadline: Instant) -> Attempt {
+    async fn attempt(
+        &self,
+        place: Place,
+        to: Leadership,
+        command: &Arc<Command>,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Attempt {
         let Some(leader) = to.leader else { return Attempt::NotSent };
         let acknowledged = if place.session == 0 { Vec::new() } else { self.session.lock().take_untold() };
         let answer = if leader == self.node_id {
             let (reply, answer) = Reply::here();
-            self.proposer.submit(Task { place, term: to.term, command: command.clone(), acknowledged, reply });
+            let (term, command, arrived) = (to.term, command.clone(), Instant::now());
+            self.proposer.submit(Task { place, term, command, bytes, arrived, acknowledged, reply });
             answer
         } else {
             let Place { session, number, attempt } = place;

@@ -1,12 +1,11 @@
 //! What the other nodes ask of this one beside Raft.
 
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 
 use aerodb_proto as proto;
+use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt, ready};
+use futures::stream::{self, BoxStream, Stream};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,8 +16,8 @@ use crate::node::Node;
 use crate::promotion::{Check, PromoteError};
 use crate::propose::{Answer, Place, Reply, Task};
 
-/// Answers of one message.
-const ANSWERS_MAX: usize = 1_024;
+/// Bytes that one message of answers gathers; one answer may be bigger, and ends its message.
+const ANSWERS_BYTES: usize = 64 << 10;
 
 /// Answers the other nodes. Before the node runs it says who it is and what it found in its data folder.
 pub(crate) struct Handler {
@@ -64,12 +63,8 @@ impl PeerHandler for Handler {
         &self,
         mut requests: BoxStream<'static, proto::ForwardRequest>,
     ) -> BoxStream<'static, Result<proto::ForwardResponse, Status>> {
-        let (answers, mut given) = mpsc::unbounded_channel();
-        let responses = stream::poll_fn(move |context| {
-            let mut answers = Vec::new();
-            let taken = ready!(given.poll_recv_many(context, &mut answers, ANSWERS_MAX));
-            Poll::Ready((taken > 0).then_some(Ok(proto::ForwardResponse { group: GROUP, answers })))
-        });
+        let (answers, given) = mpsc::unbounded_channel();
+        let responses = gathered(given);
         let Some(node) = self.node.get().cloned() else { return responses.boxed() };
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
@@ -133,6 +128,24 @@ impl PeerHandler for Handler {
             Ok(response)
         })
     }
+}
+
+/// Answers that have come together go together.
+fn gathered(
+    given: mpsc::UnboundedReceiver<proto::ForwardedAnswer>,
+) -> impl Stream<Item = Result<proto::ForwardResponse, Status>> {
+    stream::unfold(given, |mut given| async move {
+        let first = given.recv().await?;
+        let mut bytes = first.encoded_len();
+        let mut answers = vec![first];
+        while bytes < ANSWERS_BYTES
+            && let Ok(next) = given.try_recv()
+        {
+            bytes += next.encoded_len();
+            answers.push(next);
+        }
+        Some((Ok(proto::ForwardResponse { group: GROUP, answers }), given))
+    })
 }
 
 fn check_to_wire(check: Check) -> proto::PromotionCheck {

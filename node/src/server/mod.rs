@@ -97,7 +97,7 @@ async fn start(config: ServerConfig) -> anyhow::Result<()> {
     }
     let outcome = run::run(config).await;
     match outcome {
-        Err(error) if room::is_wanting(&error) => Err(room::start_again(error).await),
+        Err(error) if room::is_wanting(&error, &dir) => Err(room::start_again(error).await),
         outcome => outcome,
     }
 }

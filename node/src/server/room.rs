@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::Error;
 use tokio::time::sleep;
 
+use super::run::told_to_stop;
+
 /// Room that makes starting again worth while, bytes: for a log file and a table or two.
 const ROOM_BYTES: u64 = 256 << 20;
 /// On a small disk this part of it will do.
@@ -19,9 +21,14 @@ const VARIABLE: &str = "AERODB_DISK_WAS_FULL";
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// True when `error` comes from a disk without room.
-pub(super) fn is_wanting(error: &Error) -> bool {
-    // RocksDB gives the system's own words, and no code.
+/// True when `error` ended a node because there was no room on the disk that holds `dir`.
+pub(super) fn is_wanting(error: &Error, dir: &Path) -> bool {
+    // What a flush or a compaction met in the background comes without its words: then it is looked for.
+    says_so(error) || free(dir).is_some_and(|free| free < wanted(dir))
+}
+
+/// RocksDB gives the system's own words, and no code.
+fn says_so(error: &Error) -> bool {
     error.chain().any(|cause| cause.to_string().contains("No space left on device"))
 }
 
@@ -34,9 +41,12 @@ pub(super) fn was_wanting() -> bool {
 pub(super) async fn start_again(error: Error) -> Error {
     tracing::error!(error = format!("{error:#}"), "the disk is full");
     // Whoever waits for a node that finds it full at each start must not see it spin.
-    sleep(LOOK).await;
-    let Ok(program) = std::env::current_exe() else { return error };
-    let failed = Command::new(program).args(std::env::args_os().skip(1)).env(VARIABLE, "1").exec();
+    tokio::select! {
+        () = sleep(LOOK) => {}
+        () = told_to_stop() => return error,
+    }
+    // Also when the file has been replaced by a newer one.
+    let failed = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).env(VARIABLE, "1").exec();
     error.context(format!("this process cannot begin anew: {failed}"))
 }
 
@@ -72,7 +82,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_from_a_broken_one() {
         let full = anyhow::anyhow!("IO error: No space left on device: While appending to file: 000012.log");
-        assert!(is_wanting(&full.context("the node did not start")));
-        assert!(!is_wanting(&anyhow::anyhow!("IO error: Input/output error")));
+        assert!(says_so(&full.context("the node did not start")));
+        assert!(!says_so(&anyhow::anyhow!("IO error: Input/output error")));
     }
 }

@@ -33,6 +33,7 @@ pub(super) struct Entrance {
 pub(super) struct Intake {
     tasks: mpsc::Receiver<Task>,
     bytes: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
     /// Since when everybody has waited too long.
     standing_since: Option<Instant>,
 }
@@ -42,8 +43,8 @@ pub(super) fn intake(tasks_max: usize, bytes_max: usize, metrics: Arc<Metrics>) 
     let (sender, tasks) = mpsc::channel(tasks_max);
     let bytes = Arc::new(AtomicUsize::new(0));
     (
-        Entrance { tasks: sender, bytes: bytes.clone(), bytes_max, metrics },
-        Intake { tasks, bytes, standing_since: None },
+        Entrance { tasks: sender, bytes: bytes.clone(), bytes_max, metrics: metrics.clone() },
+        Intake { tasks, bytes, metrics, standing_since: None },
     )
 }
 
@@ -83,6 +84,18 @@ impl Intake {
         }
     }
 
+    /// Forgets how long tasks have waited: nothing was decided meanwhile, so it says nothing about how much there is to do.
+    pub(super) fn begin_anew(&mut self) {
+        self.standing_since = None;
+    }
+
+    /// The next task, however long it has waited.
+    pub(super) async fn recv_any(&mut self) -> Option<Task> {
+        let task = self.tasks.recv().await?;
+        self.note_gone(&task);
+        Some(task)
+    }
+
     /// The next task, if one waits.
     pub(super) fn try_recv(&mut self) -> Option<Task> {
         loop {
@@ -96,9 +109,15 @@ impl Intake {
         }
     }
 
+    fn note_gone(&self, task: &Task) {
+        let before = self.bytes.fetch_sub(task.bytes, Ordering::Relaxed);
+        self.metrics.intake_bytes.set((before - task.bytes) as i64);
+        self.metrics.intake_depth.set(self.tasks.len() as i64);
+    }
+
     /// Gives the task back if it is to be decided; otherwise it is answered.
     fn admit(&mut self, task: Task) -> Option<Task> {
-        self.bytes.fetch_sub(task.bytes, Ordering::Relaxed);
+        self.note_gone(&task);
         let now = Instant::now();
         if now.duration_since(task.arrived) < TARGET {
             self.standing_since = None;

@@ -137,7 +137,7 @@ impl Loop {
                 changed = self.parts.leadership.changed() => changed.ok()?,
                 changed = self.parts.applied.changed() => changed.ok()?,
                 // A node that has just been elected takes commands as soon as its first entry is applied.
-                task = self.tasks.recv(), if !leads => task?.reply.send(Answer::NotTaken { overloaded: false }),
+                task = self.tasks.recv_any(), if !leads => task?.reply.send(Answer::NotTaken { overloaded: false }),
                 // Dropping the sender says that this node does not lead.
                 control = self.controls.recv() => drop(control?),
             }
@@ -149,6 +149,7 @@ impl Loop {
         let mut seen = HashMap::new();
         loop {
             let decider = Decider::begin(self.parts.engine.clone(), term)?;
+            self.tasks.begin_anew();
             let mut epoch = Epoch::new(&mut self.parts, decider, &mut waiting, &mut seen);
             let end = epoch.run(&mut self.tasks, &mut self.controls).await?;
             tracing::debug!(term, ?end, "an epoch ended");

@@ -128,7 +128,6 @@ impl Drop for Numbered<'_> {
 impl Inner {
     async fn attempts(&self, command: Command, bytes: usize, deadline: Instant) -> Result<Outcome, Error> {
         let command = Arc::new(command);
-        let began = Instant::now();
         let mut numbered = self.take_number(deadline).await?;
         let mut attempt = 0;
         // True once an attempt may have been handed to the log.
@@ -139,6 +138,8 @@ impl Inner {
                 Err(error) => return Err(if unknown { Error::OutcomeUnknown } else { error }),
             };
             attempt += 1;
+            // The time without a leader is no sign of too much work.
+            let began = Instant::now();
             let place = Place { session: numbered.session, number: numbered.number, attempt };
             match self.attempt(place, leader, &command, bytes, deadline).await {
                 Attempt::Answered(Answer::Outcome(outcome)) => {
@@ -217,8 +218,8 @@ impl Inner {
             let command = ForwardedCommand { session, number, attempt, term, command, acknowledged };
             match self.send(leader, place, command) {
                 Sent::Waiting(answer) => answer,
-                Sent::Full => return Attempt::Answered(Answer::NotTaken { overloaded: true }),
-                Sent::Broken => return Attempt::NotSent,
+                // Many wait for one leader, as after an election: the stream takes them one after the other.
+                Sent::Full | Sent::Broken => return Attempt::NotSent,
             }
         };
         self.wait(answer, to, deadline).await

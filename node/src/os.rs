@@ -31,7 +31,8 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
-/// Has the system's allocator, which RocksDB uses, keep what is freed for what is asked next, up to 64 MiB. Otherwise every
+/// Has the system's allocator, which RocksDB uses, keep what is freed for what is asked next: 64 MiB at the end of each of its
+/// heaps, and all that lies before something in use. Otherwise every
 /// memtable is given back to the system and its successor pays a page fault for each 4 KiB: six of ten that a write cost.
 #[allow(unsafe_code)]
 pub(crate) fn keep_freed_memory() {

@@ -6,7 +6,7 @@ pub(crate) mod config;
 mod limits;
 mod peers;
 mod print;
-pub(crate) mod room;
+mod room;
 mod run;
 mod validate;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Error;
 use tokio::time::sleep;
 
-use super::run::told_to_stop;
+use super::run::{Fenced, told_to_stop};
 
 /// Room that makes starting again worth while, bytes: for a log file and a table or two.
 const ROOM_BYTES: u64 = 256 << 20;
@@ -23,8 +23,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// True when `error` ended a node because there was no room on the disk that holds `dir`.
 pub(super) fn is_wanting(error: &Error, dir: &Path) -> bool {
-    // What a flush or a compaction met in the background comes without its words: then it is looked for.
-    says_so(error) || free(dir).is_some_and(|free| free < wanted(dir))
+    // What a flush or a compaction met in the background comes without its words: then it is looked for. Not after other
+    // errors: a port that is taken is no matter of room.
+    says_so(error) || (error.is::<Fenced>() && free(dir).is_some_and(|free| free < wanted(dir)))
 }
 
 /// RocksDB gives the system's own words, and no code.
@@ -45,8 +46,10 @@ pub(super) async fn start_again(error: Error) -> Error {
         () = sleep(LOOK) => {}
         () = told_to_stop() => return error,
     }
-    // Also when the file has been replaced by a newer one.
-    let failed = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).env(VARIABLE, "1").exec();
+    // The file may have been replaced or removed meanwhile; otherwise its own name, by which processes are found.
+    let program = std::env::current_exe().ok().filter(|program| program.exists());
+    let program = program.unwrap_or_else(|| "/proc/self/exe".into());
+    let failed = Command::new(program).args(std::env::args_os().skip(1)).env(VARIABLE, "1").exec();
     error.context(format!("this process cannot begin anew: {failed}"))
 }
 

@@ -23,6 +23,11 @@ const CACHE_BYTES: usize = 128 << 20;
 /// Bytes of randomness in a generated service key.
 const KEY_BYTES: usize = 24;
 
+/// The node's storage failed it.
+#[derive(Debug, thiserror::Error)]
+#[error("this node can no longer vouch for its data: {0}")]
+pub(super) struct Fenced(Arc<str>);
+
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     crate::os::keep_freed_memory();
@@ -62,14 +67,14 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     let handle = tokio::select! {
         started = starting => started.map_err(not_started)?,
         () = told_to_stop() => return Ok(()),
-        reason = fence.fenced() => anyhow::bail!("this node cannot vouch for its data: {reason}"),
+        reason = fence.fenced() => return Err(Fenced(reason).into()),
     };
     door.open(aerodb_api::service(ApiState::new(front, handle.clone(), limits)));
     tokio::spawn(announce(config.clone(), handle.clone(), generated.then_some(key)));
 
     let outcome = tokio::select! {
         () = told_to_stop() => Ok(()),
-        reason = fence.fenced() => Err(anyhow::anyhow!("this node can no longer vouch for its data: {reason}")),
+        reason = fence.fenced() => Err(Fenced(reason).into()),
     };
     tracing::info!("stopping: requests under way are finished first");
     stop.cancel();

@@ -186,7 +186,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
 
     let cluster_id = engine.cluster_id().map_err(|e| data(e.to_string()))?;
     let identity = Arc::new(Identity::new(options.node_id, &options.peer_addr, &cluster_id));
-    let network_options = NetworkOptions::for_election(options.election_min, options.election_max);
+    let network_options = NetworkOptions::for_election(options.election_max);
     let channels = Arc::new(Channels::new(connector.clone(), network_options.clone()));
     let peers = Peers::new(channels.clone(), identity.clone(), members(&options));
     let network = {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aerodb_proto as proto;
@@ -18,8 +19,10 @@ use crate::progress::Applied;
 use crate::spawn::run_blocking;
 use crate::topology::{Heard, Lag, LagSample};
 
-/// How often the other members are asked how they are.
+/// How often the leader is asked how it is: what its followers show is so much older than what it shows.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How many times less often the other members are asked: they only have their figures to tell.
+const ASK_OTHERS_EVERY: u64 = 2;
 /// What a member said so recently is not asked again for the topology.
 const FRESH: Duration = Duration::from_millis(100);
 /// How long the topology waits for members that are asked again.
@@ -32,7 +35,7 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 const GROWTH_WHILE_SENDING_MAX: u64 = 4;
 /// How often the leader looks for history and keys that have grown too old.
 const COLLECT_EVERY: Duration = Duration::from_secs(10);
-/// How often the lag is noted for its history, and for how long it is kept.
+/// How often the lag is noted for its history, and for how long it is kept; and how often the files are measured.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const SAMPLES_MAX: usize = 360;
 /// Idempotency keys forgotten with one command.
@@ -45,11 +48,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Starts everything that runs beside requests.
 pub(crate) fn start(node: &Arc<Node>) {
     tokio::spawn(recover(node.clone()));
-    every(node, lag::STEP, |node| async move { note(&node) });
-    every(node, ASK_EVERY, ask_all);
+    tokio::spawn(keep_figures(node.clone()));
+    let asked = Arc::new(AtomicU64::new(0));
+    every(node, ASK_EVERY, move |node| ask_all(node, asked.fetch_add(1, Ordering::Relaxed)));
     every(node, TEND_EVERY, tend);
     every(node, COLLECT_EVERY, collect);
-    every(node, SAMPLE_EVERY, |node| async move { sample(&node) });
+    every(node, SAMPLE_EVERY, sample);
     tokio::spawn(name_cluster(node.clone()));
 }
 
@@ -87,7 +91,34 @@ async fn recover(node: Arc<Node>) {
     tracing::info!(applied = node.applied.borrow().index, "this node has caught up");
 }
 
-/// Keeps the cheap figures.
+/// Keeps the cheap figures while something happens: a node that is idle is not woken for them.
+async fn keep_figures(node: Arc<Node>) {
+    let (mut data, mut server) = (node.raft.data_metrics(), node.raft.server_metrics());
+    let figures = |node: &Node| (node.committed_index(), *node.applied.borrow(), *node.leadership.borrow());
+    let mut noted = figures(&node);
+    note(&node);
+    loop {
+        let changed = tokio::select! {
+            () = node.stop.cancelled() => return,
+            changed = data.changed() => changed,
+            changed = server.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        note(&node);
+        let now = figures(&node);
+        // Heartbeats change what Raft tells, and nothing here.
+        if std::mem::replace(&mut noted, now) != now {
+            tokio::select! {
+                () = node.stop.cancelled() => return,
+                () = sleep(lag::STEP) => {}
+            }
+        }
+    }
+}
+
+/// Notes the cheap figures.
 fn note(node: &Node) {
     let (leadership, applied): (_, Applied) = (*node.leadership.borrow(), *node.applied.borrow());
     let committed = node.committed_index();
@@ -100,11 +131,12 @@ fn note(node: &Node) {
     metrics.revision.set(applied.revision as i64);
 }
 
-/// Asks every other member how it is, and keeps the lag figures.
-async fn ask_all(node: Arc<Node>) {
+/// Asks the other members how they are, and keeps the lag figures.
+async fn ask_all(node: Arc<Node>, turn: u64) {
     let others: Vec<u64> = node.peers.others().into_keys().collect();
-    let asked = others.iter().map(|&id| ask(node.clone(), id));
-    futures::future::join_all(asked).await;
+    let leader = node.leadership.borrow().leader;
+    let due = |id: &&u64| turn.is_multiple_of(ASK_OTHERS_EVERY) || Some(**id) == leader;
+    futures::future::join_all(others.iter().filter(due).map(|&id| ask(node.clone(), id))).await;
     node.heard.lock().retain(|id, _| others.contains(id));
     show_lag(&node);
 }
@@ -167,8 +199,10 @@ fn lags(node: &Node) -> BTreeMap<u64, Lag> {
     applied.into_iter().map(|(id, applied)| (id, lag(applied))).collect()
 }
 
-fn sample(node: &Node) {
-    let sample = LagSample { time_ms: node.clock.now_ms(), nodes: lags(node) };
+async fn sample(node: Arc<Node>) {
+    let here = node.clone();
+    run_blocking(node.spawner.as_ref(), move || here.process.measure(&here.options.data_dir)).await;
+    let sample = LagSample { time_ms: node.clock.now_ms(), nodes: lags(&node) };
     let mut samples = node.lag_samples.lock();
     samples.push_back(sample);
     if samples.len() > SAMPLES_MAX {
@@ -178,6 +212,7 @@ fn sample(node: &Node) {
 
 /// Looks after the storage: its errors, its figures, snapshots, and history that may go.
 async fn tend(node: Arc<Node>) {
+    note(&node);
     let here = node.clone();
     let tended = run_blocking(node.spawner.as_ref(), move || tend_storage(&here)).await;
     if let Err(error) = tended {
@@ -236,7 +271,6 @@ fn tend_storage(node: &Node) -> Result<(), aerodb_engine::Error> {
     for (name, value) in node.engine.figures() {
         node.metrics.storage.with_label_values(&["state", name]).set(value);
     }
-    node.process.measure(&node.options.data_dir);
     for _ in 0..50 {
         if !node.engine.collect_step()? {
             break;

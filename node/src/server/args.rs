@@ -48,13 +48,13 @@ pub(crate) struct Layer {
     /// A file with the service key for the first start (or AERODB_SERVICE_KEY in the environment)
     #[arg(long, env = "AERODB_SERVICE_KEY_FILE", value_name = "FILE")]
     pub(crate) service_key_file: Option<PathBuf>,
-    /// How often the leader is heard from [default: 50]
+    /// How often the leader is heard from [default: 200]
     #[arg(long, env = "AERODB_HEARTBEAT_MS", value_name = "MS")]
     pub(crate) heartbeat_ms: Option<u64>,
-    /// The shortest silence after which a node stands for election [default: 200]
+    /// The shortest wait, after a silence of election-max-ms, before a node stands for election [default: 250]
     #[arg(long, env = "AERODB_ELECTION_MIN_MS", value_name = "MS")]
     pub(crate) election_min_ms: Option<u64>,
-    /// The longest silence after which a node stands for election [default: 400]
+    /// The longest such wait, and the silence before it [default: 400]
     #[arg(long, env = "AERODB_ELECTION_MAX_MS", value_name = "MS")]
     pub(crate) election_max_ms: Option<u64>,
     /// A bound to change, by name: body_bytes_max=16777216 (repeatable; [limits] in the file)

@@ -135,8 +135,8 @@ fn fill(layer: Layer) -> Result<ServerConfig, Advice> {
         service_key,
         log: layer.log.unwrap_or_else(|| "info,openraft=warn".into()),
         log_format: layer.log_format.unwrap_or_default(),
-        heartbeat_ms: layer.heartbeat_ms.unwrap_or(50),
-        election_min_ms: layer.election_min_ms.unwrap_or(200),
+        heartbeat_ms: layer.heartbeat_ms.unwrap_or(200),
+        election_min_ms: layer.election_min_ms.unwrap_or(250),
         election_max_ms: layer.election_max_ms.unwrap_or(400),
         peers: layer.peers.unwrap_or_default().0,
         limits: Limits::with(&layer.limits)?,
@@ -183,7 +183,7 @@ mod tests {
         let config = check(&ONE, "", None).unwrap();
         assert_eq!(config.http_addr.to_string(), "127.0.0.1:7400");
         assert_eq!(config.advertise_peer, "127.0.0.1:7500");
-        assert_eq!((config.heartbeat_ms, config.election_min_ms, config.election_max_ms), (50, 200, 400));
+        assert_eq!((config.heartbeat_ms, config.election_min_ms, config.election_max_ms), (200, 250, 400));
         assert_eq!(config.limits.body_bytes_max, 8 << 20);
     }
 

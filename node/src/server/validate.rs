@@ -18,6 +18,8 @@ const COMMAND_BYTES_MAX: u64 = 32 << 20;
 const BODY_BYTES_MAX: u64 = 256 << 20;
 /// The shortest heartbeat that makes sense beside the time that a fsync takes.
 const HEARTBEAT_MS_MIN: u64 = 5;
+/// How many heartbeats in a row must be missed before an election may begin.
+const SILENCE_HEARTBEATS_MIN: u64 = 3;
 
 /// Refuses a configuration that cannot work or is not safe.
 pub(crate) fn check(config: &ServerConfig) -> Result<(), Advice> {
@@ -149,15 +151,20 @@ fn check_timing(config: &ServerConfig) -> Result<(), Advice> {
     if config.heartbeat_ms < HEARTBEAT_MS_MIN {
         return Err(Advice::usage(format!("heartbeat_ms is {}", config.heartbeat_ms))
             .why("a leader that has to be heard from so often does little else")
-            .remedy(format!("use {HEARTBEAT_MS_MIN} or more; 50 is the default")));
+            .remedy(format!("use {HEARTBEAT_MS_MIN} or more; 200 is the default")));
     }
-    if config.election_min_ms < config.heartbeat_ms.saturating_mul(2) {
+    let silence_min_ms = config.election_max_ms.saturating_add(config.election_min_ms);
+    if config.election_min_ms <= config.heartbeat_ms
+        || silence_min_ms < config.heartbeat_ms.saturating_mul(SILENCE_HEARTBEATS_MIN)
+    {
         return Err(Advice::usage(format!(
-            "election_min_ms is {} and heartbeat_ms is {}",
-            config.election_min_ms, config.heartbeat_ms
+            "election_min_ms is {}, election_max_ms {} and heartbeat_ms {}",
+            config.election_min_ms, config.election_max_ms, config.heartbeat_ms
         ))
-        .why("one late heartbeat would already start an election")
-        .remedy("let election_min_ms be at least twice heartbeat_ms; four times is the default"));
+        .why("a few late heartbeats would already start an election: it begins after a silence of both together")
+        .remedy(format!(
+            "let election_min_ms be more than heartbeat_ms, and with election_max_ms at least {SILENCE_HEARTBEATS_MIN} times it"
+        )));
     }
     if config.election_max_ms <= config.election_min_ms {
         return Err(Advice::usage(format!(

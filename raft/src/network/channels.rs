@@ -133,7 +133,7 @@ impl Channels {
             Lane::Control => (self.options.keepalive_interval, self.options.keepalive_timeout),
             // A probe that may take long to be answered need not be sent often: most of what an idle cluster does is this.
             Lane::Replication | Lane::Snapshot | Lane::Forward => {
-                (self.options.keepalive_timeout_bulk / 2, self.options.keepalive_timeout_bulk)
+                (self.options.keepalive_timeout_bulk, self.options.keepalive_timeout_bulk)
             }
         };
         Endpoint::from_static("http://aerodb.peer")

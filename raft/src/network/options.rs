@@ -25,8 +25,8 @@ pub(crate) struct NetworkOptions {
     /// How long one attempt to connect may take. Short: after a partition has healed, a fresh attempt gets through
     /// sooner than the retransmission of an old one.
     pub(crate) connect_timeout: Duration,
-    /// How often the control connection is probed. In the order of the election timeout, because a half-open connection swallows
-    /// heartbeats and votes until it is noticed.
+    /// How often the control connection is probed while nothing comes from it. In the order of the election timeout, because
+    /// a half-open connection swallows heartbeats and votes until it is noticed.
     pub(crate) keepalive_interval: Duration,
     /// How long a probe of the control connection may stay unanswered.
     pub(crate) keepalive_timeout: Duration,
@@ -53,16 +53,16 @@ pub(crate) struct NetworkOptions {
 
 impl Default for NetworkOptions {
     fn default() -> Self {
-        Self::for_election(Duration::from_millis(200), Duration::from_millis(400))
+        Self::for_election(Duration::from_millis(400))
     }
 }
 
 impl NetworkOptions {
-    /// Options that fit an election timeout between `min` and `max`.
-    pub(crate) fn for_election(min: Duration, max: Duration) -> Self {
+    /// Options that fit an election timeout of at most `max`.
+    pub(crate) fn for_election(max: Duration) -> Self {
         Self {
             connect_timeout: max,
-            keepalive_interval: min,
+            keepalive_interval: max * 3,
             keepalive_timeout: max,
             keepalive_timeout_bulk: (max * 5).max(Duration::from_secs(2)),
             append_stall_timeout: (max * 3).max(Duration::from_secs(1)),

@@ -79,7 +79,8 @@ pub(crate) async fn serve(listener: Listener, service: PeerService) -> io::Resul
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
-        .http2_keepalive_interval(Some(options.keepalive_timeout_bulk))
+        // Only so that connections whose other side is gone do not stay: whoever needs one probes it itself.
+        .http2_keepalive_interval(Some(options.keepalive_timeout_bulk * 5))
         .http2_keepalive_timeout(Some(options.keepalive_timeout_bulk))
         .http2_max_pending_accept_reset_streams(Some(GIVEN_UP_STREAMS_MAX))
         .http2_max_local_error_reset_streams(Some(GIVEN_UP_STREAMS_MAX))

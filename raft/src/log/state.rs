@@ -5,7 +5,7 @@
 use super::Error;
 use super::records::Stored;
 use super::ring::Ring;
-use super::writer::Work;
+use super::writer::{Committed, Work};
 use crate::types::{Entry, LogId, Vote};
 
 /// The log in memory. Guarded by one lock, which is never held across input or output.
@@ -16,7 +16,9 @@ pub(super) struct State {
     /// The last entry, or what was purged when there is none.
     last: Option<LogId>,
     purged: Option<LogId>,
-    committed: Option<LogId>,
+    committed: Committed,
+    /// True while the writer has not been told of `committed`.
+    committed_is_news: bool,
     /// The vote as it is on disk.
     vote: Option<Vote>,
     /// Bytes of log up to the first entry and up to the end of the last one.
@@ -67,6 +69,7 @@ impl State {
             last: found.purged,
             purged: found.purged,
             committed: found.committed,
+            committed_is_news: false,
             vote: found.vote,
             start_bytes: 0,
             end_bytes: 0,
@@ -178,13 +181,19 @@ impl State {
         Some(Work::Purge { upto, from, measure })
     }
 
-    /// Notes what is committed, which the log must hold.
-    pub(super) fn set_committed(&mut self, committed: Option<LogId>) -> Result<(), Error> {
+    /// Notes what is committed, which the log must hold. The disk learns of it with the next job.
+    pub(super) fn set_committed(&mut self, committed: Committed) -> Result<(), Error> {
         if committed.is_some_and(|id| id.index() >= self.next_index()) {
             return Err(Error::Misuse(format!("{committed:?} cannot be committed: the last entry is {:?}", self.last)));
         }
         self.committed = committed;
+        self.committed_is_news = true;
         Ok(())
+    }
+
+    /// What is committed, if the writer has not been told.
+    pub(super) fn take_committed(&mut self) -> Option<Committed> {
+        std::mem::take(&mut self.committed_is_news).then_some(self.committed)
     }
 
     /// Counts a job; they are written in this order.

@@ -122,7 +122,10 @@ impl LogStore {
         let refused = {
             let mut state = self.shared.state.lock();
             match state.check().and_then(|()| change(&mut state)) {
-                Ok(Some(work)) => self.queue.send(&self.shared, state.give_job(), work, done).err(),
+                Ok(Some(work)) => {
+                    let (number, committed) = (state.give_job(), state.take_committed());
+                    self.queue.send(&self.shared, number, committed, work, done).err()
+                }
                 // Nothing to do: it is as durable as it ever was.
                 Ok(None) => {
                     drop(state);
@@ -181,8 +184,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        let note = |state: &mut State| state.set_committed(committed).map(|()| Some(Work::Committed(committed)));
-        Ok(self.change(Done::Nobody, note)?)
+        Ok(self.change(Done::Nobody, |state| state.set_committed(committed).map(|()| None))?)
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {

@@ -72,13 +72,6 @@ impl Probe {
         self.released.notify_all();
     }
 
-    /// Waits until `count` writes are done in all.
-    pub(super) async fn ended(&self, count: usize) {
-        while self.written.lock().len() < count {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
     /// Waits until `count` writes were begun in all.
     pub(super) async fn begun(&self, count: u64) {
         while self.begun.load(Ordering::SeqCst) < count {

@@ -31,8 +31,6 @@ pub(super) enum Work {
         /// The new first entry is on disk only: look up how many bytes of log lie before it.
         measure: bool,
     },
-    /// What is committed. It may be lost, and it is never ahead of the log: it stands behind its entries in the queue.
-    Committed(Committed),
     /// Nothing, but everything before it is durable when it is done.
     Sync,
 }
@@ -67,6 +65,9 @@ impl Done {
 /// Work in the queue.
 pub(super) struct Job {
     number: u64,
+    /// News of what is committed, from before `work`. It may be lost, and it is never ahead of the log: its entries are in
+    /// earlier jobs. It comes with work that is there anyway: of its own it would wake the writer once more for each entry.
+    committed: Option<Committed>,
     work: Work,
     done: Done,
 }
@@ -84,9 +85,16 @@ impl Queue {
     }
 
     /// Hands `work` over. The queue is bounded by what openraft keeps in flight; sending never waits.
-    pub(super) fn send(&self, shared: &Shared, number: u64, work: Work, done: Done) -> Result<(), (Error, Done)> {
+    pub(super) fn send(
+        &self,
+        shared: &Shared,
+        number: u64,
+        committed: Option<Committed>,
+        work: Work,
+        done: Done,
+    ) -> Result<(), (Error, Done)> {
         let bytes = work.bytes();
-        let sent = self.jobs.send(Job { number, work, done });
+        let sent = self.jobs.send(Job { number, committed, work, done });
         sent.map_err(|refused| (Error::WriterGone, refused.0.done))?;
         shared.hooks.metrics.queue_depth.inc();
         shared.hooks.metrics.queue_bytes.add(bytes as i64);
@@ -96,14 +104,13 @@ impl Queue {
 
 /// Writes until the last [`Queue`] is gone. After an error it only answers, with that error.
 pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let mut unsynced = None;
     while let Some(first) = jobs.recv().await {
         let fold = gather(first, &mut jobs, &shared.options);
         let metrics = &shared.hooks.metrics;
         metrics.queue_depth.sub(fold.len() as i64);
         metrics.queue_bytes.sub(fold.iter().map(|job| job.work.bytes()).sum::<u64>() as i64);
 
-        let written = shared.check().and_then(|()| write(&shared, &fold, &mut unsynced));
+        let written = shared.check().and_then(|()| write(&shared, &fold));
         let result = written.map_err(|error| shared.fail(error));
         for job in fold {
             job.done.answer(result.clone());
@@ -123,14 +130,15 @@ fn gather(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>, options: &LogOpti
     fold
 }
 
-/// Makes all of `fold` durable, then lets memory know. `unsynced` is what was last written without a sync.
-fn write(shared: &Shared, fold: &[Job], unsynced: &mut Option<Committed>) -> Result<(), Error> {
+/// Makes all of `fold` durable, then lets memory know.
+fn write(shared: &Shared, fold: &[Job]) -> Result<(), Error> {
     let mut batch = Batch::default();
     for job in fold {
-        batch.add(shared, &job.work, *unsynced)?;
+        batch.committed = job.committed.or(batch.committed);
+        batch.add(shared, &job.work)?;
     }
     batch.put_committed();
-    let Batch { writes, sync, entries, bytes, vote, committed, start_bytes } = batch;
+    let Batch { writes, sync, entries, bytes, vote, start_bytes, .. } = batch;
     if !writes.is_empty() {
         let (clock, metrics) = (&shared.hooks.clock, &shared.hooks.metrics);
         let began = clock.monotonic();
@@ -140,7 +148,6 @@ fn write(shared: &Shared, fold: &[Job], unsynced: &mut Option<Committed>) -> Res
             metrics.batch_entries.observe(entries as f64);
             metrics.batch_bytes.observe(bytes as f64);
         }
-        *unsynced = committed.filter(|_| !sync);
     }
     let last = fold.last().map_or(0, |job| job.number);
     let mut state = shared.state.lock();
@@ -153,13 +160,13 @@ fn write(shared: &Shared, fold: &[Job], unsynced: &mut Option<Committed>) -> Res
 }
 
 /// What is committed, if anything is.
-type Committed = Option<LogId>;
+pub(super) type Committed = Option<LogId>;
 
 /// A batch in the making.
 #[derive(Default)]
 struct Batch {
     writes: WriteBatch,
-    /// False while losing all of it in a power cut would harm nobody.
+    /// False while there is nothing in it that must survive a power cut.
     sync: bool,
     entries: usize,
     bytes: u64,
@@ -171,9 +178,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, shared: &Shared, work: &Work, unsynced: Option<Committed>) -> Result<(), Error> {
+    fn add(&mut self, shared: &Shared, work: &Work) -> Result<(), Error> {
         self.sync |= match work {
-            Work::Committed(_) => false,
             Work::Append { .. } => !planted!("append-without-fsync"),
             Work::Vote(_) => !planted!("vote-without-fsync"),
             Work::Truncate { .. } | Work::Purge { .. } | Work::Sync => true,
@@ -195,9 +201,8 @@ impl Batch {
             Work::Truncate { .. } if planted!("truncation-in-memory-only") => {}
             Work::Truncate { from, to } => self.writes.delete_range(ENTRY, entry_key(*from), entry_key(*to)),
             Work::Purge { upto, from, measure } => self.purge(shared, *upto, *from, *measure)?,
-            Work::Committed(committed) => self.committed = Some(*committed),
-            // Writing again what was written without a sync makes it durable, and all before it.
-            Work::Sync => self.committed = self.committed.or(unsynced),
+            // All that was written before is durable already.
+            Work::Sync => {}
         }
         Ok(())
     }

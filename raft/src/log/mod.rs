@@ -57,7 +57,7 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> Self {
         Self {
-            ring_bytes_max: 64 << 20,
+            ring_bytes_max: 8 << 20,
             replication_read_bytes_max: 4 << 20,
             stream_step_entries_max: 1024,
             write_batch_bytes_max: 16 << 20,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
+use futures::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -16,7 +17,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +35,8 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(120);
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
 const HTTP2_STREAMS_MAX: u32 = 256;
+/// How HTTP/2 begins, and no request of HTTP/1.
+const HTTP2_FIRST: &[u8; 3] = b"PRI";
 /// How often an HTTP/2 connection is asked whether it is still there.
 const HTTP2_PING: Duration = Duration::from_secs(30);
 /// What is waited after an error that is not about one connection, such as too many open files.
@@ -72,7 +75,7 @@ impl Door {
 /// # Errors
 /// Never for a connection's sake; at present never at all.
 pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToken, drain: Duration) -> io::Result<()> {
-    let server = Arc::new(builder());
+    let server = Arc::new(Server { http1: builder().http1_only(), either: builder() });
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
@@ -84,11 +87,12 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (server, door, watcher, cut_off) = (server.clone(), door.clone(), graceful.watcher(), cut_off.clone());
+        let (server, door, watcher) = (server.clone(), door.clone(), graceful.watcher());
+        let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
         connections.spawn(panics::of_connection(async move {
             let _place = place;
             tokio::select! {
-                () = connection(&server, stream, door, watcher) => {}
+                () = connection(&server, stream, door, watcher, &shutdown) => {}
                 () = cut_off.cancelled() => {}
             }
         }));
@@ -113,6 +117,26 @@ where
 {
     fn execute(&self, work: F) {
         panics::spawn(work);
+    }
+}
+
+/// Serves connections, whichever protocol they speak.
+struct Server {
+    http1: auto::Builder<OfConnection>,
+    either: auto::Builder<OfConnection>,
+}
+
+impl Server {
+    /// What serves `stream`, once its first bytes are there. To find the protocol out, the builder for either reads a few bytes
+    /// ahead, and hyper then makes its buffer for the rest twice as big, for as long as the connection lives: what is clearly
+    /// HTTP/1 does without.
+    async fn of(&self, stream: &TcpStream) -> &auto::Builder<OfConnection> {
+        let mut first = [0; HTTP2_FIRST.len()];
+        match stream.peek(&mut first).await {
+            Ok(there) if there == first.len() && first != *HTTP2_FIRST => &self.http1,
+            // Also what comes byte by byte, and what ended: to be told apart from then on.
+            Ok(_) | Err(_) => &self.either,
+        }
     }
 }
 
@@ -152,24 +176,34 @@ async fn accept(
 }
 
 async fn connection(
-    server: &auto::Builder<OfConnection>,
+    server: &Server,
     stream: TcpStream,
     door: Door,
     watcher: hyper_util::server::graceful::Watcher,
+    shutdown: &CancellationToken,
 ) {
+    let begun = Instant::now();
+    let server = tokio::select! {
+        biased;
+        found = timeout(FIRST_REQUEST_TIME_MAX, server.of(&stream)) => found,
+        // Nothing was asked on it yet.
+        () = shutdown.cancelled() => return,
+    };
+    let Ok(server) = server else { return };
     let seen = Arc::new(AtomicBool::new(false));
     let service = {
         let seen = seen.clone();
         hyper::service::service_fn(move |request: Request<Incoming>| {
             seen.store(true, Ordering::Relaxed);
             let door = door.clone();
-            async move { Ok::<_, Infallible>(door.answer(request).await) }
+            // Boxed: a connection keeps room for the future of one request, also while it is idle.
+            async move { Ok::<_, Infallible>(door.answer(request).await) }.boxed()
         })
     };
-    let serving = watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
-    let mut serving = std::pin::pin!(serving);
+    // Boxed, too: a task that holds it in place has room for it twice.
+    let mut serving = Box::pin(watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()));
     // Whatever is sent byte by byte before the first request, in whichever protocol, ends here.
-    let ended = match timeout(FIRST_REQUEST_TIME_MAX, serving.as_mut()).await {
+    let ended = match timeout_at(begun + FIRST_REQUEST_TIME_MAX, serving.as_mut()).await {
         Ok(ended) => ended,
         Err(_) if seen.load(Ordering::Relaxed) => serving.await,
         Err(_) => return,

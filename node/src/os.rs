@@ -3,6 +3,7 @@
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit};
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -42,6 +43,26 @@ pub(crate) fn keep_freed_memory() {
         // RocksDB takes memtables in blocks of 1 MiB, which would be mapped and unmapped one by one.
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
+    }
+}
+
+/// Has memory handed out by pages of 4 KiB, not of 2 MiB. Of what is taken for buffers a part is never touched: with huge pages an
+/// idle node takes a third more memory, and an idle connection three quarters more.
+#[allow(unsafe_code)]
+pub(crate) fn use_small_pages() {
+    // SAFETY: prctl takes numbers and sets an attribute of this process; where it refuses nothing changes.
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1 as libc::c_ulong, 0, 0, 0);
+    }
+}
+
+/// Lets this process open as many files as it may. The usual limit, 1,024, is for programs that use `select`, and a node has a
+/// file for each connection and each table.
+pub(crate) fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current = limit.current, "the number of open files could not be raised");
     }
 }
 

@@ -30,7 +30,9 @@ pub(super) struct Fenced(Arc<str>);
 
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
+    crate::os::use_small_pages();
     crate::os::keep_freed_memory();
+    crate::os::raise_open_files();
     // Ports first: a node that cannot be reached must not touch data.
     let listener = TcpListener::bind(config.http_addr).await.map_err(|error| {
         Advice::failed(format!("cannot listen for clients on {}", config.http_addr))

@@ -131,7 +131,7 @@ impl Channels {
     fn endpoint(&self, lane: Lane) -> Endpoint {
         let (probe_interval, probe_timeout) = match lane {
             Lane::Control => (self.options.keepalive_interval, self.options.keepalive_timeout),
-            // A probe that may take long to be answered need not be sent often: most of what an idle cluster does is this.
+            // A probe that may take long to be answered need not be sent often.
             Lane::Replication | Lane::Snapshot | Lane::Forward => {
                 (self.options.keepalive_timeout_bulk, self.options.keepalive_timeout_bulk)
             }

@@ -63,6 +63,7 @@ codes! {
     InvalidPath "invalid_path" 400 "Invalid path": "A filter names a field that no document can have.";
     FilterTooDeep "filter_too_deep" 400 "Filter too deep": "The filter, or a value in it, is nested too deeply.";
     FilterTooLarge "filter_too_large" 400 "Filter too large": "The filter has too many operators, or a list in it is too long.";
+    InvalidUpdate "invalid_update" 400 "Invalid update": "The update operators are none, or two of them touch the same place; `errors` says where.";
     InvalidSelect "invalid_select" 400 "Invalid select": "The selection of fields is not one.";
     InvalidOrder "invalid_order" 400 "Invalid order": "The order is not one, or cannot be applied to these documents.";
     InvalidCursor "invalid_cursor" 400 "Invalid cursor": "The cursor is damaged, or comes from another query or caller.";
@@ -80,6 +81,7 @@ codes! {
     RequestTimeout "request_timeout" 408 "Body too slow": "The body did not arrive in time.";
     // The state stands against it.
     AlreadyExists "already_exists" 409 "Document exists": "There is a document with this id already; `document_id` names it, `index` its place in the request.";
+    Conflict "conflict" 409 "Conflict": "A document is no longer what the transaction rests on; `document_id` names it, `index` the operation. Nothing was written: read again and decide anew.";
     CollectionExists "collection_exists" 409 "Collection exists": "There is a collection with this name already.";
     TooManyCollections "too_many_collections" 409 "Too many collections": "The cluster has as many collections as it may.";
     NotEligible "not_eligible" 409 "Not eligible": "That replica cannot lead now; `checks` says why. Nothing was changed.";
@@ -93,6 +95,7 @@ codes! {
     // Well-formed, and not acceptable.
     ReservedField "reserved_field" 422 "Reserved field": "Names at the top that begin with `_` belong to the system.";
     InvalidFieldName "invalid_field_name" 422 "Invalid field name": "Names hold no `.` and do not begin with `$`.";
+    UpdateNotApplicable "update_not_applicable" 422 "Update not applicable": "An update operator met a value that it cannot work on; `detail` says which. Nothing was written.";
     IdMismatch "id_mismatch" 422 "Ids differ": "The body's `id` is not the one in the path.";
     IdempotencyKeyReused "idempotency_key_reused" 422 "Idempotency key reused": "The key was used with another body: use a new one for a new request.";
     // Not the request's fault.
@@ -208,6 +211,14 @@ impl Problem {
     /// The same, its words beginning with where in the request it was found.
     pub(crate) fn prefixed(mut self, place: &str) -> Self {
         self.0.detail.insert_str(0, place);
+        self
+    }
+
+    /// Puts the places of its mistakes below `path`.
+    pub(crate) fn below(mut self, path: &str) -> Self {
+        for mistake in &mut self.0.errors {
+            mistake.path.insert_str(0, path);
+        }
         self
     }
 

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::kv::{Snapshot, Store, WriteBatch};
 use crate::state::record::{self, Change};
-use crate::state::{CHANGE, DOC, HISTORY, META, keys};
+use crate::state::{self, CHANGE, DOC, HISTORY, META, keys};
 
 /// Events that one step looks at.
 const STEP_EVENTS_MAX: usize = 2_000;
@@ -21,7 +21,7 @@ impl Engine {
         let mut more = drop_one(&*current.store, &*snapshot)?;
         let mut oldest = current.meta.revision;
         for collection in current.catalog.iter() {
-            let watermark = watermark(&*snapshot, collection.id)?;
+            let watermark = state::watermark(&*snapshot, collection.id)?;
             oldest = oldest.min(watermark);
             more |= trim(&*current.store, &*snapshot, collection.id, watermark)?;
         }
@@ -30,11 +30,6 @@ impl Engine {
         current.forget_view();
         Ok(more)
     }
-}
-
-fn watermark(snapshot: &dyn Snapshot, collection: u32) -> Result<u64, Error> {
-    let bytes = snapshot.get(META, &keys::watermark(collection))?;
-    Ok(bytes.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0))
 }
 
 /// Removes events up to the watermark, and with each the version that it replaced.

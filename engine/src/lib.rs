@@ -27,6 +27,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 mod time;
+pub mod update;
 pub mod view;
 
 pub use catalog::{API_KEYS_NAME, Catalog};

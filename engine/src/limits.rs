@@ -11,6 +11,10 @@ pub struct Limits {
     pub json_depth_max: usize,
     /// Documents of one insert.
     pub insert_documents_max: usize,
+    /// Operations of one transaction.
+    pub transaction_operations_max: usize,
+    /// Documents that one transaction reads and writes, bytes.
+    pub transaction_bytes_max: usize,
     /// Items of a page when the request names no number.
     pub page_items_default: usize,
     /// Items of a page at most.
@@ -42,6 +46,8 @@ impl Default for Limits {
             command_bytes_max: 8 << 20,
             json_depth_max: 64,
             insert_documents_max: 1_000,
+            transaction_operations_max: 1_000,
+            transaction_bytes_max: 8 << 20,
             page_items_default: 100,
             page_items_max: 1_000,
             page_offset_max: 100_000,

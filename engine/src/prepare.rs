@@ -1,6 +1,8 @@
 //! Prepare: what the node that took a request does before anything is decided: parse, validate, make canonical. Runs in
 //! parallel on any node and reads no state.
 
+mod transaction;
+
 use std::fmt::Display;
 
 use aerodb_proto::NewDocument;
@@ -8,6 +10,9 @@ use bytes::Bytes;
 
 use crate::json::{self, Value};
 use crate::limits::Limits;
+use crate::update::Update;
+
+pub use transaction::transaction;
 
 /// Fields that every answer carries and that bodies may carry back: they are ignored there.
 const SYSTEM_FIELDS: [&str; 3] = ["_revision", "_created_at", "_updated_at"];
@@ -111,17 +116,56 @@ pub fn insert(bytes: &[u8], new_id: &mut dyn FnMut() -> String, limits: &Limits)
     }
 }
 
-/// The merge patch of `PATCH /api/{c}/{id}`, canonical.
+/// The change of `PATCH /api/{c}/{id}`, a merge patch or update operators, canonical.
 ///
 /// # Errors
 /// When the id or the body is not acceptable.
-pub fn merge_patch(id: &str, bytes: &[u8], limits: &Limits) -> Result<Bytes, Error> {
+pub fn patch(id: &str, bytes: &[u8], limits: &Limits) -> Result<Bytes, Error> {
     check_id(id)?;
-    let mut fields = object(body(bytes, limits)?)?;
-    check_body_id(take(&mut fields, "id"), Some(id))?;
+    change(body(bytes, limits)?, Some(id))
+}
+
+/// The same of a change that was read already; without an id it may name none.
+fn change(value: Value, id: Option<&str>) -> Result<Bytes, Error> {
+    let mut fields = object(value)?;
+    if Update::is_meant(&fields) {
+        let update = Update::parse(&fields)
+            .map_err(|error| Error::new(ErrorKind::Malformed, error.code, error.path, error.message))?;
+        check_update(&update)?;
+        return Ok(Value::Object(fields).to_bytes().into());
+    }
+    let named = take(&mut fields, "id");
+    match id {
+        Some(_) => check_body_id(named, id)?,
+        None if named.is_some() => {
+            return Err(Error::invalid("id_mismatch", "/id", "a change of many documents names no id"));
+        }
+        None => None,
+    };
     fields.retain(|(name, _)| !SYSTEM_FIELDS.contains(&name.as_str()));
     check_fields(&fields)?;
     Ok(Value::Object(fields).to_bytes().into())
+}
+
+/// Updates write to the caller's own fields only, and bring no field that has no name for one.
+fn check_update(update: &Update) -> Result<(), Error> {
+    for (path, values) in update.writes() {
+        let place = format!("/{}", escape(&path.to_string()));
+        let top = path.segments().first().map_or("", |segment| segment.name());
+        if top.starts_with('_') {
+            let message = format!("{top:?}: names that begin with `_` belong to the system");
+            return Err(Error::invalid("reserved_field", place, message));
+        }
+        if top == "id" {
+            return Err(Error::invalid("id_mismatch", place, "a document's id never changes"));
+        }
+        for value in values {
+            check_nested(value).map_err(|misnamed| {
+                Error::invalid("invalid_field_name", format!("{place}{}", misnamed.path), misnamed.message)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn document(

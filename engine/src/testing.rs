@@ -7,7 +7,7 @@ mod node;
 mod script;
 
 pub(crate) use commands::{
-    Dice, IDS, ack, bootstrap, command, create, delete, drop, insert, keyed, patch, put, random, when,
+    Dice, IDS, ack, bootstrap, command, create, delete, drop, insert, keyed, patch, put, random, transact, when,
 };
 pub(crate) use leader::{Leader, START_MS, outcome};
 pub(crate) use node::{Node, copy_dir, env};

@@ -13,3 +13,20 @@ pub use v1::*;
 
 /// The set of operations that this program understands in a log entry. A node that meets a higher level stops (A9).
 pub const FEATURE_LEVEL: u32 = 1;
+
+impl Outcome {
+    /// The documents that it carries, each with the id of its collection.
+    pub fn documents_mut(&mut self) -> Box<dyn Iterator<Item = (u32, &mut DocumentRef)> + '_> {
+        match &mut self.result {
+            Some(outcome::Result::Documents(documents)) => {
+                let collection = documents.collection_id;
+                Box::new(documents.documents.iter_mut().map(move |document| (collection, document)))
+            }
+            Some(outcome::Result::Transacted(transacted)) => {
+                let operated = transacted.operations.iter_mut();
+                Box::new(operated.filter_map(|one| Some((one.collection_id, one.document.as_mut()?))))
+            }
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aerodb_engine::{View, planted};
 use aerodb_proto as proto;
 use prost::Message;
-use proto::{Command, Outcome, outcome};
+use proto::{Command, Outcome};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -135,14 +135,14 @@ impl Handle {
 
     /// The answer of an earlier attempt carries no documents: they are read at the revision that it names.
     async fn fill_in(&self, mut outcome: Outcome, deadline: Instant) -> Result<Outcome, Error> {
-        let Some(outcome::Result::Documents(documents)) = &mut outcome.result else { return Ok(outcome) };
-        if documents.documents.iter().all(|document| !document.body.is_empty()) {
+        if outcome.documents_mut().all(|(_, document)| !document.body.is_empty()) {
             return Ok(outcome);
         }
-        self.reach(deadline, |now| now.revision >= outcome.revision).await.map_err(|_| Error::OutcomeUnknown)?;
+        let revision = outcome.revision;
+        self.reach(deadline, |now| now.revision >= revision).await.map_err(|_| Error::OutcomeUnknown)?;
         let view = self.local()?;
-        let collection = proto::Collection { id: documents.collection_id, ..proto::Collection::default() };
-        for document in &mut documents.documents {
+        for (id, document) in outcome.documents_mut() {
+            let collection = proto::Collection { id, ..proto::Collection::default() };
             // A version that history no longer keeps is answered without its content.
             let stored = view.get_at(&collection, &document.id, document.revision).ok().flatten();
             document.body = stored.map(|stored| stored.body).unwrap_or_default();

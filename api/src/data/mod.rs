@@ -9,6 +9,7 @@ mod history;
 mod insert_stream;
 mod list;
 mod query;
+mod transaction;
 mod write;
 
 use axum::Router;
@@ -19,7 +20,7 @@ use utoipa_axum::routes;
 use crate::error::{Code, Problem};
 use crate::state::ApiState;
 
-/// The routes of `/api`.
+/// The routes of `/api`, and `/transactions`.
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     let query_as_id = get(document::get).put(write::put).patch(write::patch).delete(write::delete);
     let empty_id = Router::new().route("/api/{collection}/", axum::routing::any(empty_id));
@@ -29,6 +30,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(history::history))
         .routes(routes!(changes::changes))
         .routes(routes!(list::query))
+        .routes(routes!(transaction::transact))
         // `query` is a document's id like any other: only POST means something else.
         .route("/api/{collection}/query", query_as_id)
         .merge(OpenApiRouter::from(empty_id))

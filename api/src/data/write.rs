@@ -100,7 +100,8 @@ pub(super) async fn put(
     documents_answer(StatusCode::OK, outcome)
 }
 
-/// Changes a document by a JSON Merge Patch (RFC 7396).
+/// Changes a document by a JSON Merge Patch (RFC 7396), or by update operators: `$set`, `$unset`, `$inc`, `$min`, `$max`,
+/// `$push`, `$pull`, `$addToSet`, each with an object of paths.
 #[utoipa::path(
     patch, path = "/api/{collection}/{id}", tag = "data", operation_id = "patchDocument",
     params(
@@ -119,9 +120,9 @@ pub(super) async fn patch(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = one(&state, request).await?;
-    let merge_patch = prepare::merge_patch(&path.id, &body.bytes, state.limits())?;
+    let patch = prepare::patch(&path.id, &body.bytes, state.limits())?;
     let preconditions = precondition::for_write(&parts.headers)?;
-    let op = Op::Patch(proto::PatchDocument { collection: path.collection, id: path.id, merge_patch, preconditions });
+    let op = Op::Patch(proto::PatchDocument { collection: path.collection, id: path.id, patch, preconditions });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
     documents_answer(StatusCode::OK, outcome)
 }
@@ -173,7 +174,7 @@ async fn one(state: &ApiState, request: Request) -> Result<(Parts, Whole), Probl
     Ok((parts, body))
 }
 
-async fn submit(
+pub(super) async fn submit(
     state: &ApiState,
     caller: &Caller,
     parts: &Parts,
@@ -238,7 +239,7 @@ fn bodies(documents: &proto::Documents) -> Vec<Bytes> {
     documents.documents.iter().map(body).collect()
 }
 
-fn bare(document: &proto::DocumentRef) -> Bytes {
+pub(super) fn bare(document: &proto::DocumentRef) -> Bytes {
     serde_json::json!({"id": document.id, "_revision": document.revision}).to_string().into()
 }
 

@@ -530,7 +530,7 @@ fn command(op: &Op, idempotency: Option<proto::IdempotencyKey>) -> proto::Comman
         Op::Patch { collection, id, changes, pre: condition } => Wire::Patch(proto::PatchDocument {
             collection: collection.clone(),
             id: id.clone(),
-            merge_patch: prepare::merge_patch(id, &json(changes), &limits).unwrap_or_default(),
+            patch: prepare::patch(id, &json(changes), &limits).unwrap_or_default(),
             preconditions: pre(condition),
         }),
         Op::Delete { collection, id, pre: condition } => Wire::Delete(proto::DeleteDocument {

@@ -3,11 +3,10 @@
 use aerodb_proto as proto;
 use proto::{Collection, Effect, effect::Kind, outcome};
 
-use super::documents::{self, Place};
+use super::documents::{self, Place, Stop, Target, Writer};
 use super::overlay::Overlay;
 use super::{Decision, refusal};
 use crate::catalog::{API_KEYS, API_KEYS_NAME, is_system};
-use crate::error::Error;
 use crate::limits::Limits;
 
 pub(super) fn create(
@@ -15,14 +14,14 @@ pub(super) fn create(
     create: &proto::CreateCollection,
     place: Place,
     limits: &Limits,
-) -> Result<Decision, Error> {
+) -> Result<Decision, Stop> {
     if overlay.catalog().get(&create.name).is_some() {
         let detail = format!("there is a collection called {:?} already", create.name);
-        return Ok(Decision::Refuse(refusal("collection_exists", detail)));
+        return Err(refusal("collection_exists", detail).into());
     }
     if overlay.catalog().len() >= limits.collections_max {
         let detail = format!("a cluster has at most {} collections: drop one first", limits.collections_max);
-        return Ok(Decision::Refuse(refusal("too_many_collections", detail)));
+        return Err(refusal("too_many_collections", detail).into());
     }
     let id = overlay.take_collection_id();
     let collection = Collection {
@@ -47,10 +46,10 @@ fn changed(overlay: &mut Overlay, collection: Collection) -> Decision {
     }
 }
 
-pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection, _place: Place) -> Result<Decision, Error> {
+pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection) -> Result<Decision, Stop> {
     // Without its keys a cluster would take no command any more.
     let Some(collection) = overlay.catalog().get(&drop.name).filter(|_| !is_system(&drop.name)).cloned() else {
-        return Ok(Decision::Refuse(documents::no_collection(&drop.name, "nothing was dropped")));
+        return Err(documents::no_collection(&drop.name, "nothing was dropped").into());
     };
     overlay.catalog_mut().remove(&drop.name);
     let effect = proto::DropCollectionEffect { collection_id: collection.id, name: drop.name.clone() };
@@ -61,7 +60,8 @@ pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection, _place: 
 }
 
 /// Gives the cluster its identity and its first service key; does nothing when it has them.
-pub(super) fn bootstrap(overlay: &mut Overlay, bootstrap: &proto::Bootstrap, place: Place) -> Result<Decision, Error> {
+pub(super) fn bootstrap(writer: &mut Writer<'_>, bootstrap: &proto::Bootstrap) -> Result<Decision, Stop> {
+    let Writer { overlay, place, .. } = writer;
     if overlay.bootstrapped() {
         let revision = place.revision - 1;
         return Ok(Decision::Noop { revision, result: outcome::Result::Done(proto::Done {}) });
@@ -76,12 +76,14 @@ pub(super) fn bootstrap(overlay: &mut Overlay, bootstrap: &proto::Bootstrap, pla
         history_retention_seconds: 0,
     };
     overlay.catalog_mut().insert(collection.clone());
+    let to = Target::from(&collection);
     let mut effects = vec![
         Effect { kind: Some(Kind::Identity(identity)) },
         Effect { kind: Some(Kind::CreateCollection(collection)) },
     ];
     if let Some(key) = &bootstrap.service_key {
-        effects.push(documents::write(overlay, API_KEYS, key, None, place));
+        writer.write(&to, key, None)?;
+        effects.extend(writer.overlay.staged_effects());
     }
     Ok(Decision::Change { effects, result: outcome::Result::Done(proto::Done {}) })
 }

@@ -1,20 +1,23 @@
-//! Documents: insert, replace, merge patch, delete.
+//! What one operation does to one document: insert, replace, change, delete. Commands of one document and transactions of
+//! many are made of these.
 
 use aerodb_proto as proto;
 use bytes::Bytes;
 use proto::precondition::Kind as Condition;
-use proto::{Effect, NewDocument, Precondition, Refusal, effect::Kind, outcome};
+use proto::{Collection, DocumentRef, NewDocument, Precondition, Refusal, outcome};
 
 use super::overlay::Overlay;
 use super::{Decision, refusal};
 use crate::catalog::is_system;
 use crate::error::Error;
+use crate::filter::Filter;
+use crate::json::Value;
 use crate::limits::Limits;
-use crate::planted;
 use crate::prepare::{self, fields_of};
 use crate::state::record::Document;
 use crate::time::rfc3339;
-use crate::{json, patch};
+use crate::update::Update;
+use crate::{json, patch, planted};
 
 /// The revision and the time that a command gets if it changes anything.
 #[derive(Clone, Copy)]
@@ -23,134 +26,261 @@ pub(super) struct Place {
     pub(super) time_ms: u64,
 }
 
-pub(super) fn insert(
-    overlay: &mut Overlay,
-    insert: &proto::InsertDocuments,
-    place: Place,
-    limits: &Limits,
-) -> Result<Decision, Error> {
-    let Some(collection) = collection_id(overlay, &insert.collection) else {
-        return Ok(Decision::Refuse(no_collection(&insert.collection, CREATE_IT)));
+/// Why an operation comes to no end.
+pub(super) enum Stop {
+    /// It is decided against.
+    Refused(Refusal),
+    /// The storage failed.
+    Failed(Error),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Stop {
+    /// The same, of the operation at `index` of its request.
+    pub(super) fn at(self, index: usize) -> Self {
+        match self {
+            Stop::Refused(refusal) => Stop::Refused(Refusal { index: Some(index as u32), ..refusal }),
+            failed @ Stop::Failed(_) => failed,
+        }
+    }
+}
+
+/// A document as an operation left it.
+pub(super) struct Written {
+    pub(super) reference: DocumentRef,
+    /// It did not exist before.
+    pub(super) created: bool,
+}
+
+/// Stages what operations do to documents.
+pub(super) struct Writer<'a> {
+    pub(super) overlay: &'a mut Overlay,
+    pub(super) place: Place,
+    pub(super) limits: &'a Limits,
+}
+
+impl Writer<'_> {
+    pub(super) fn insert(&mut self, to: &Target, document: &NewDocument) -> Result<Written, Stop> {
+        if self.overlay.document(to.id, &document.id)?.is_some() {
+            let detail = format!("there is a document {:?} in {:?} already", document.id, to.name);
+            return Err(Refusal { document_id: document.id.clone(), ..refusal("already_exists", detail) }.into());
+        }
+        self.write(to, document, None)
+    }
+
+    pub(super) fn put(
+        &mut self,
+        to: &Target,
+        document: &NewDocument,
+        preconditions: &[Precondition],
+    ) -> Result<Written, Stop> {
+        let existing = self.overlay.document(to.id, &document.id)?;
+        self.check(to, &document.id, preconditions, existing.as_ref())?;
+        self.write(to, document, existing)
+    }
+
+    /// `change` is a merge patch or an update, as prepare left it.
+    pub(super) fn patch(
+        &mut self,
+        to: &Target,
+        id: &str,
+        change: &[u8],
+        preconditions: &[Precondition],
+    ) -> Result<Written, Stop> {
+        let existing = self.overlay.document(to.id, id)?;
+        self.check(to, id, preconditions, existing.as_ref())?;
+        let Some(existing) = existing else { return Err(no_document(&to.name, id).into()) };
+        let before = fields_of(stored(&existing)?);
+        let after = self.changed(before.clone(), change, id)?;
+        if after == before {
+            let (revision, body) = (existing.revision, existing.body);
+            let reference = DocumentRef { id: id.to_owned(), revision, body };
+            return Ok(Written { reference, created: false });
+        }
+        let document = NewDocument { id: id.to_owned(), fields: after.to_bytes().into() };
+        self.write(to, &document, Some(existing))
+    }
+
+    pub(super) fn delete(&mut self, to: &Target, id: &str, preconditions: &[Precondition]) -> Result<(), Stop> {
+        let existing = self.overlay.document(to.id, id)?;
+        self.check(to, id, preconditions, existing.as_ref())?;
+        if existing.is_none() {
+            return Err(no_document(&to.name, id).into());
+        }
+        self.overlay.stage_document(to.id, id, existing, None);
+        Ok(())
+    }
+
+    /// The fields that `change` makes of `fields`.
+    fn changed(&self, mut fields: Value, change: &[u8], id: &str) -> Result<Value, Refusal> {
+        // The node that prepared the change may have other limits: what does not fit here is no damage.
+        let unfit = |code: &str, detail: String| Refusal { document_id: id.to_owned(), ..refusal(code, detail) };
+        let limits = prepare::json_limits(self.limits);
+        let change = json::parse(change, &limits).map_err(|error| unfit(error.code(), error.to_string()))?;
+        match change.as_object().filter(|change| Update::is_meant(change)) {
+            None => patch::merge(&mut fields, &change),
+            Some(update) => {
+                let update = Update::parse(update).map_err(|error| unfit(error.code, error.message))?;
+                update.apply(&mut fields).map_err(|error| unfit("update_not_applicable", error.to_string()))?;
+                if fields.depth() > limits.depth_max {
+                    let detail = format!("arrays and objects would lie more than {} deep", limits.depth_max);
+                    return Err(unfit("nesting_too_deep", detail));
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    /// Stages `document` over `existing`.
+    pub(super) fn write(
+        &mut self,
+        to: &Target,
+        document: &NewDocument,
+        existing: Option<Document>,
+    ) -> Result<Written, Stop> {
+        let created_ms = existing.as_ref().map_or(self.place.time_ms, |existing| existing.created_ms);
+        let body = render(document, created_ms, self.place);
+        if body.len() > self.limits.document_bytes_max {
+            let (bytes, max) = (body.len(), self.limits.document_bytes_max);
+            let detail =
+                format!("the document would be {bytes} bytes with its system fields; at most {max} are stored");
+            return Err(Refusal { document_id: document.id.clone(), ..refusal("document_too_large", detail) }.into());
+        }
+        let (created, revision) = (existing.is_none(), self.place.revision);
+        let now = Document { revision, created_ms, body: body.clone() };
+        self.overlay.stage_document(to.id, &document.id, existing, Some(now));
+        let reference = DocumentRef { id: document.id.clone(), revision, body };
+        Ok(Written { reference, created })
+    }
+
+    /// A refusal when a precondition does not hold for the document, which is there as `existing`.
+    pub(super) fn check(
+        &self,
+        to: &Target,
+        id: &str,
+        preconditions: &[Precondition],
+        existing: Option<&Document>,
+    ) -> Result<(), Stop> {
+        if preconditions.is_empty() {
+            return Ok(());
+        }
+        // Who asks for a revision has read it, which was before the command.
+        let base = self.overlay.base(to.id, id)?.map(|document| document.revision);
+        for condition in preconditions {
+            let holds = match &condition.kind {
+                Some(Condition::IfRevision(wanted)) => base == Some(*wanted),
+                Some(Condition::IfAnyRevision(wanted)) => base.is_some_and(|found| wanted.revisions.contains(&found)),
+                Some(Condition::IfExists(wanted)) => !wanted || existing.is_some(),
+                Some(Condition::IfAbsent(wanted)) => !wanted || existing.is_none(),
+                Some(Condition::IfMatches(filter)) => match existing {
+                    Some(document) => self.filter(filter)?.matches(&stored(document)?),
+                    None => false,
+                },
+                // A condition of a newer version: it cannot be said to hold.
+                None => false,
+            };
+            if !holds && !planted!("if-match-ignored") {
+                return Err(precondition_failed(id, condition, base, existing).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn filter(&self, bytes: &[u8]) -> Result<Filter, Refusal> {
+        let value = json::parse(bytes, &prepare::json_limits(self.limits));
+        let value = value.map_err(|error| refusal(error.code(), error.to_string()))?;
+        Filter::parse(&value).map_err(|error| refusal(error.code(), error.to_string()))
+    }
+}
+
+fn precondition_failed(id: &str, condition: &Precondition, base: Option<u64>, existing: Option<&Document>) -> Refusal {
+    let detail = match (&condition.kind, base, existing) {
+        (Some(Condition::IfMatches(_)), _, Some(_)) => format!("the document {id:?} does not match the filter"),
+        (_, Some(revision), _) => {
+            format!("the document {id:?} is at revision {revision}: read it again and decide anew")
+        }
+        (_, None, Some(_)) => format!("the document {id:?} is there already"),
+        (_, None, None) => format!("there is no document {id:?}"),
     };
-    let mut effects = Vec::with_capacity(insert.documents.len());
+    Refusal { document_id: id.to_owned(), ..refusal("precondition_failed", detail) }
+}
+
+fn stored(document: &Document) -> Result<Value, Error> {
+    json::parse(&document.body, &json::STORED).map_err(|e| Error::malformed("a document", e))
+}
+
+/// A collection that is written to.
+pub(super) struct Target {
+    pub(super) id: u32,
+    pub(super) name: String,
+}
+
+impl Target {
+    /// The collection called `name`; a refusal when callers have none of that name. `so` says what follows.
+    pub(super) fn of(overlay: &Overlay, name: &str, so: &str) -> Result<Self, Refusal> {
+        // The system's own are not for callers.
+        match overlay.catalog().get(name).filter(|collection| !is_system(&collection.name)) {
+            Some(collection) => Ok(Self::from(&**collection)),
+            None => Err(no_collection(name, so)),
+        }
+    }
+}
+
+impl From<&Collection> for Target {
+    fn from(collection: &Collection) -> Self {
+        Self { id: collection.id, name: collection.name.clone() }
+    }
+}
+
+pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -> Result<Decision, Stop> {
+    let to = Target::of(writer.overlay, &insert.collection, CREATE_IT)?;
     let mut documents = Vec::with_capacity(insert.documents.len());
     for (index, document) in insert.documents.iter().enumerate() {
-        let index = index as u32;
-        if overlay.document(collection, &document.id)?.is_some() {
-            let detail = format!("there is a document {:?} in {:?} already", document.id, insert.collection);
-            let refusal = Refusal { document_id: document.id.clone(), ..refusal("already_exists", detail) };
-            return Ok(Decision::Refuse(Refusal { index: Some(index), ..refusal }));
-        }
-        effects.push(write(overlay, collection, document, None, place));
-        match reference(overlay, collection, &document.id, limits)? {
-            Ok(reference) => documents.push(reference),
-            Err(refusal) => return Ok(Decision::Refuse(Refusal { index: Some(index), ..refusal })),
-        }
+        documents.push(writer.insert(&to, document).map_err(|stop| stop.at(index))?.reference);
     }
-    if effects.is_empty() {
-        let result = result(&insert.collection, collection, documents, insert.many, false);
-        return Ok(Decision::Noop { revision: place.revision - 1, result });
-    }
-    Ok(Decision::Change { effects, result: result(&insert.collection, collection, documents, insert.many, true) })
+    let created = !documents.is_empty();
+    Ok(writer.conclude(result(to, documents, insert.many, created)))
 }
 
-pub(super) fn put(
-    overlay: &mut Overlay,
-    put: &proto::PutDocument,
-    place: Place,
-    limits: &Limits,
-) -> Result<Decision, Error> {
-    let Some(collection) = collection_id(overlay, &put.collection) else {
-        return Ok(Decision::Refuse(no_collection(&put.collection, CREATE_IT)));
-    };
+pub(super) fn put(writer: &mut Writer<'_>, put: &proto::PutDocument) -> Result<Decision, Stop> {
+    let to = Target::of(writer.overlay, &put.collection, CREATE_IT)?;
     let document = put.document.clone().unwrap_or_default();
-    let existing = overlay.document(collection, &document.id)?;
-    if let Some(refusal) = failed(&put.preconditions, existing.as_ref(), &document.id) {
-        return Ok(Decision::Refuse(refusal));
-    }
-    let effect = write(overlay, collection, &document, existing.as_ref(), place);
-    written(overlay, &put.collection, collection, &document.id, effect, existing.is_none(), limits)
+    let written = writer.put(&to, &document, &put.preconditions)?;
+    Ok(writer.conclude(result(to, vec![written.reference], false, written.created)))
 }
 
-pub(super) fn patch(
-    overlay: &mut Overlay,
-    command: &proto::PatchDocument,
-    place: Place,
-    limits: &Limits,
-) -> Result<Decision, Error> {
-    let Some(collection) = collection_id(overlay, &command.collection) else {
-        return Ok(Decision::Refuse(no_collection(&command.collection, CREATE_IT)));
-    };
-    let existing = overlay.document(collection, &command.id)?;
-    if let Some(refusal) = failed(&command.preconditions, existing.as_ref(), &command.id) {
-        return Ok(Decision::Refuse(refusal));
-    }
-    let Some(existing) = existing else {
-        return Ok(Decision::Refuse(no_document(&command.collection, &command.id)));
-    };
-    // The node that prepared the patch may have other limits: what does not fit here is no damage.
-    let changes = match json::parse(&command.merge_patch, &prepare::json_limits(limits)) {
-        Ok(changes) => changes,
-        Err(error) => return Ok(Decision::Refuse(refusal(error.code(), error.to_string()))),
-    };
-    let stored = json::parse(&existing.body, &json::STORED).map_err(|e| Error::malformed("a document", e))?;
-    let before = fields_of(stored);
-    let mut after = before.clone();
-    patch::merge(&mut after, &changes);
-    if after == before {
-        let reference =
-            proto::DocumentRef { id: command.id.clone(), revision: existing.revision, body: existing.body.clone() };
-        let result = result(&command.collection, collection, vec![reference], false, false);
-        return Ok(Decision::Noop { revision: place.revision - 1, result });
-    }
-    let document = NewDocument { id: command.id.clone(), fields: after.to_bytes().into() };
-    let effect = write(overlay, collection, &document, Some(&existing), place);
-    written(overlay, &command.collection, collection, &command.id, effect, false, limits)
+pub(super) fn patch(writer: &mut Writer<'_>, patch: &proto::PatchDocument) -> Result<Decision, Stop> {
+    let to = Target::of(writer.overlay, &patch.collection, CREATE_IT)?;
+    let written = writer.patch(&to, &patch.id, &patch.patch, &patch.preconditions)?;
+    Ok(writer.conclude(result(to, vec![written.reference], false, false)))
 }
 
-pub(super) fn delete(overlay: &mut Overlay, delete: &proto::DeleteDocument, _place: Place) -> Result<Decision, Error> {
-    let Some(collection) = collection_id(overlay, &delete.collection) else {
-        return Ok(Decision::Refuse(no_collection(&delete.collection, "nothing was deleted")));
-    };
-    let existing = overlay.document(collection, &delete.id)?;
-    if let Some(refusal) = failed(&delete.preconditions, existing.as_ref(), &delete.id) {
-        return Ok(Decision::Refuse(refusal));
-    }
-    let Some(existing) = existing else {
-        return Ok(Decision::Refuse(no_document(&delete.collection, &delete.id)));
-    };
-    overlay.stage_document(collection, &delete.id, None);
-    let effect = proto::DeleteDoc {
-        collection_id: collection,
-        id: Bytes::copy_from_slice(delete.id.as_bytes()),
-        previous_revision: existing.revision,
-    };
-    Ok(Decision::Change {
-        effects: vec![Effect { kind: Some(Kind::DeleteDoc(effect)) }],
-        result: outcome::Result::Deleted(proto::Deleted { id: delete.id.clone() }),
-    })
+pub(super) fn delete(writer: &mut Writer<'_>, delete: &proto::DeleteDocument) -> Result<Decision, Stop> {
+    let to = Target::of(writer.overlay, &delete.collection, "nothing was deleted")?;
+    writer.delete(&to, &delete.id, &delete.preconditions)?;
+    Ok(writer.conclude(outcome::Result::Deleted(proto::Deleted { id: delete.id.clone() })))
 }
 
-/// Stages `document` as written at `place`, over `existing`.
-pub(super) fn write(
-    overlay: &mut Overlay,
-    collection: u32,
-    document: &NewDocument,
-    existing: Option<&Document>,
-    place: Place,
-) -> Effect {
-    let created_ms = existing.map_or(place.time_ms, |existing| existing.created_ms);
-    let body = render(document, created_ms, place);
-    let stored = Document { revision: place.revision, created_ms, body: body.clone() };
-    overlay.stage_document(collection, &document.id, Some(stored));
-    let put = proto::PutDoc {
-        collection_id: collection,
-        id: Bytes::copy_from_slice(document.id.as_bytes()),
-        body,
-        previous_revision: existing.map_or(0, |existing| existing.revision),
-        created_ms,
-    };
-    Effect { kind: Some(Kind::PutDoc(put)) }
+impl Writer<'_> {
+    /// The decision of a command whose operations are all staged.
+    pub(super) fn conclude(&self, result: outcome::Result) -> Decision {
+        let effects = self.overlay.staged_effects();
+        match effects.is_empty() {
+            true => Decision::Noop { revision: self.place.revision - 1, result },
+            false => Decision::Change { effects, result },
+        }
+    }
 }
 
 /// The final JSON: the id and the system fields, then the caller's fields.
@@ -171,70 +301,13 @@ fn render(document: &NewDocument, created_ms: u64, place: Place) -> Bytes {
     body.into()
 }
 
-fn written(
-    overlay: &Overlay,
-    name: &str,
-    collection: u32,
-    id: &str,
-    effect: Effect,
-    created: bool,
-    limits: &Limits,
-) -> Result<Decision, Error> {
-    Ok(match reference(overlay, collection, id, limits)? {
-        Err(refusal) => Decision::Refuse(refusal),
-        Ok(reference) => Decision::Change {
-            effects: vec![effect],
-            result: result(name, collection, vec![reference], false, created),
-        },
-    })
-}
-
-/// The staged document as the answer carries it; a refusal when it grew past its bound.
-fn reference(
-    overlay: &Overlay,
-    collection: u32,
-    id: &str,
-    limits: &Limits,
-) -> Result<Result<proto::DocumentRef, Refusal>, Error> {
-    let staged = overlay.document(collection, id)?;
-    let Some(staged) = staged else {
-        return Err(Error::Inconsistent("a document that was just decided is not there".into()));
-    };
-    if staged.body.len() > limits.document_bytes_max {
-        let detail = format!(
-            "the document would be {} bytes with its system fields; at most {} are stored",
-            staged.body.len(),
-            limits.document_bytes_max
-        );
-        return Ok(Err(Refusal { document_id: id.to_owned(), ..refusal("document_too_large", detail) }));
-    }
-    Ok(Ok(proto::DocumentRef { id: id.to_owned(), revision: staged.revision, body: staged.body }))
-}
-
-fn result(
-    name: &str,
-    collection_id: u32,
-    documents: Vec<proto::DocumentRef>,
-    many: bool,
-    created: bool,
-) -> outcome::Result {
-    outcome::Result::Documents(proto::Documents {
-        collection: name.to_owned(),
-        collection_id,
-        documents,
-        many,
-        created,
-    })
-}
-
-/// A collection that callers may write to: the system's own are not.
-fn collection_id(overlay: &Overlay, name: &str) -> Option<u32> {
-    let collection = overlay.catalog().get(name).filter(|collection| !is_system(&collection.name))?;
-    Some(collection.id)
+fn result(to: Target, documents: Vec<DocumentRef>, many: bool, created: bool) -> outcome::Result {
+    let Target { id: collection_id, name: collection } = to;
+    outcome::Result::Documents(proto::Documents { collection, collection_id, documents, many, created })
 }
 
 /// What to do about a missing collection that was to be written to.
-const CREATE_IT: &str = "create it first";
+pub(super) const CREATE_IT: &str = "create it first";
 
 pub(super) fn no_collection(name: &str, so: &str) -> Refusal {
     refusal("collection_not_found", format!("there is no collection called {name:?}: {so}"))
@@ -243,24 +316,4 @@ pub(super) fn no_collection(name: &str, so: &str) -> Refusal {
 fn no_document(collection: &str, id: &str) -> Refusal {
     let detail = format!("there is no document {id:?} in {collection:?}");
     Refusal { document_id: id.to_owned(), ..refusal("not_found", detail) }
-}
-
-fn failed(preconditions: &[Precondition], existing: Option<&Document>, id: &str) -> Option<Refusal> {
-    let revision = existing.map(|document| document.revision);
-    let holds = |condition: &Precondition| match &condition.kind {
-        Some(Condition::IfRevision(wanted)) => revision == Some(*wanted),
-        Some(Condition::IfAnyRevision(wanted)) => revision.is_some_and(|found| wanted.revisions.contains(&found)),
-        Some(Condition::IfExists(wanted)) => !wanted || revision.is_some(),
-        Some(Condition::IfAbsent(wanted)) => !wanted || revision.is_none(),
-        // A condition of a newer version: it cannot be said to hold.
-        None => false,
-    };
-    if preconditions.iter().all(holds) || planted!("if-match-ignored") {
-        return None;
-    }
-    let detail = match revision {
-        Some(revision) => format!("the document {id:?} is at revision {revision}: read it again and decide anew"),
-        None => format!("there is no document {id:?}"),
-    };
-    Some(Refusal { document_id: id.to_owned(), ..refusal("precondition_failed", detail) })
 }

@@ -12,6 +12,7 @@ mod overlay;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod upkeep;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use proto::{Batch, Command, Effect, Effects, Outcome, Refusal};
 
 use crate::engine::Engine;
 use crate::error::Error;
+use documents::Stop;
 use overlay::Overlay;
 pub use sessions::Number;
 
@@ -79,8 +81,6 @@ enum Decision {
     Internal { effects: Vec<Effect>, result: proto::outcome::Result },
     /// It changes nothing and succeeds, at this revision.
     Noop { revision: u64, result: proto::outcome::Result },
-    /// It is refused.
-    Refuse(Refusal),
 }
 
 impl Decider {
@@ -143,26 +143,34 @@ impl Decider {
             idempotency::Known::Refused(refusal) => return Ok(self.refuse(refusal)),
         };
         let time_ms = now_ms.max(self.time_ms);
-        let decision = self.operation(command, time_ms)?;
+        let decision = match self.operation(command, time_ms) {
+            Ok(decision) => decision,
+            Err(Stop::Refused(refusal)) => return Ok(self.refuse(refusal)),
+            Err(Stop::Failed(error)) => return Err(error),
+        };
         Ok(self.conclude(number, remember, decision, time_ms))
     }
 
-    fn operation(&mut self, command: &Command, time_ms: u64) -> Result<Decision, Error> {
+    fn operation(&mut self, command: &Command, time_ms: u64) -> Result<Decision, Stop> {
         let place = documents::Place { revision: self.revision + 1, time_ms };
         let (overlay, limits) = (&mut self.overlay, self.engine.limits());
-        match &command.op {
-            Some(Op::Insert(insert)) => documents::insert(overlay, insert, place, limits),
-            Some(Op::Put(put)) => documents::put(overlay, put, place, limits),
-            Some(Op::Patch(patch)) => documents::patch(overlay, patch, place, limits),
-            Some(Op::Delete(delete)) => documents::delete(overlay, delete, place),
-            Some(Op::CreateCollection(create)) => catalog::create(overlay, create, place, limits),
-            Some(Op::DropCollection(drop)) => catalog::drop(overlay, drop, place),
-            Some(Op::Bootstrap(bootstrap)) => catalog::bootstrap(overlay, bootstrap, place),
-            Some(Op::OpenSession(open)) => sessions::open(overlay, open, self.seq + 1),
-            Some(Op::AdvanceWatermarks(marks)) => upkeep::advance_watermarks(overlay, marks, place),
-            Some(Op::CollectGarbage(garbage)) => upkeep::collect_garbage(overlay, garbage),
-            None => Ok(Decision::Refuse(refusal("unknown_operation", "this version does not know the operation"))),
-        }
+        let Some(op) = &command.op else {
+            return Err(refusal("unknown_operation", "this version does not know the operation").into());
+        };
+        let mut writer = documents::Writer { overlay, place, limits };
+        Ok(match op {
+            Op::Insert(insert) => documents::insert(&mut writer, insert)?,
+            Op::Put(put) => documents::put(&mut writer, put)?,
+            Op::Patch(patch) => documents::patch(&mut writer, patch)?,
+            Op::Delete(delete) => documents::delete(&mut writer, delete)?,
+            Op::Transaction(transaction) => transaction::transact(&mut writer, transaction)?,
+            Op::CreateCollection(create) => catalog::create(overlay, create, place, limits)?,
+            Op::DropCollection(drop) => catalog::drop(overlay, drop)?,
+            Op::Bootstrap(bootstrap) => catalog::bootstrap(&mut writer, bootstrap)?,
+            Op::OpenSession(open) => sessions::open(overlay, open, self.seq + 1)?,
+            Op::AdvanceWatermarks(marks) => upkeep::advance_watermarks(overlay, marks, place)?,
+            Op::CollectGarbage(garbage) => upkeep::collect_garbage(overlay, garbage)?,
+        })
     }
 
     fn conclude(
@@ -173,7 +181,6 @@ impl Decider {
         time_ms: u64,
     ) -> Verdict {
         let (effects, result, changed, revision) = match decision {
-            Decision::Refuse(refusal) => return self.refuse(refusal),
             Decision::Change { effects, result } => (effects, result, true, self.revision + 1),
             Decision::Internal { effects, result } => (effects, result, false, self.revision),
             // A no-op with an idempotency key is remembered, so it takes a place in the log (rule 6).
@@ -268,10 +275,8 @@ fn refusal(code: &str, detail: impl Into<String>) -> Refusal {
 
 /// Records keep ids and revisions; bodies are rendered anew from the state (rule 6).
 fn without_bodies(mut outcome: Outcome) -> Outcome {
-    if let Some(proto::outcome::Result::Documents(documents)) = &mut outcome.result {
-        for document in &mut documents.documents {
-            document.body = bytes::Bytes::new();
-        }
+    for (_, document) in outcome.documents_mut() {
+        document.body = bytes::Bytes::new();
     }
     outcome
 }

@@ -8,8 +8,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use aerodb_proto as proto;
+use bytes::Bytes;
+use indexmap::IndexMap;
 use prost::Message;
-use proto::{IdempotencyRecord, Outcome};
+use proto::effect::Kind;
+use proto::{Effect, IdempotencyRecord, Outcome};
 
 use super::sessions::{Number, SessionNotes};
 use crate::catalog::Catalog;
@@ -25,7 +28,8 @@ type DocKey = (u32, String);
 pub(super) struct Overlay {
     engine: Arc<Engine>,
     documents: HashMap<DocKey, (u64, Option<Document>)>,
-    staged: HashMap<DocKey, Option<Document>>,
+    /// In the order in which they were first written: that of their effects.
+    staged: IndexMap<DocKey, Staged>,
     catalog: Arc<Catalog>,
     staged_catalog: Option<Catalog>,
     next_collection_id: u32,
@@ -40,6 +44,14 @@ pub(super) struct Overlay {
     notes: VecDeque<(u64, Note)>,
 }
 
+/// A document that the command being decided writes.
+struct Staged {
+    /// What was there before the command.
+    base: Option<Document>,
+    /// What is there after all that it has done so far.
+    now: Option<Document>,
+}
+
 enum Note {
     Document(DocKey),
     Outcome(Number),
@@ -51,7 +63,7 @@ impl Overlay {
         Self {
             engine,
             documents: HashMap::new(),
-            staged: HashMap::new(),
+            staged: IndexMap::new(),
             next_collection_id: current.meta.next_collection_id.max(crate::catalog::API_KEYS),
             identity_known: !current.catalog.is_empty(),
             catalog: current.catalog,
@@ -89,28 +101,72 @@ impl Overlay {
         self.identity_known = true;
     }
 
+    /// The document as the command finds it, after what it has done itself.
     pub(super) fn document(&self, collection: u32, id: &str) -> Result<Option<Document>, Error> {
         let key = (collection, id.to_owned());
-        if let Some(staged) = self.staged.get(&key) {
-            return Ok(staged.clone());
+        match self.staged.get(&key) {
+            Some(staged) => Ok(staged.now.clone()),
+            None => self.decided(&key),
         }
-        if let Some((_, pending)) = self.documents.get(&key)
+    }
+
+    /// The document as it was before the command.
+    pub(super) fn base(&self, collection: u32, id: &str) -> Result<Option<Document>, Error> {
+        let key = (collection, id.to_owned());
+        match self.staged.get(&key) {
+            Some(staged) => Ok(staged.base.clone()),
+            None => self.decided(&key),
+        }
+    }
+
+    /// True when a command that is decided and not applied yet has deleted the document.
+    pub(super) fn is_deletion_pending(&self, collection: u32, id: &str) -> bool {
+        self.documents.get(&(collection, id.to_owned())).is_some_and(|(_, document)| document.is_none())
+    }
+
+    fn decided(&self, key: &DocKey) -> Result<Option<Document>, Error> {
+        if let Some((_, pending)) = self.documents.get(key)
             && !planted!("decide-without-overlay")
         {
             return Ok(pending.clone());
         }
-        self.engine.current().document(&keys::doc(collection, id.as_bytes()))
+        self.engine.current().document(&keys::doc(key.0, key.1.as_bytes()))
     }
 
-    pub(super) fn stage_document(&mut self, collection: u32, id: &str, document: Option<Document>) {
-        self.staged.insert((collection, id.to_owned()), document);
+    /// Notes that the command leaves `now` where it found `found`.
+    pub(super) fn stage_document(&mut self, collection: u32, id: &str, found: Option<Document>, now: Option<Document>) {
+        match self.staged.entry((collection, id.to_owned())) {
+            indexmap::map::Entry::Occupied(mut staged) => staged.get_mut().now = now,
+            indexmap::map::Entry::Vacant(vacant) => {
+                vacant.insert(Staged { base: found, now });
+            }
+        }
+    }
+
+    /// What the command does to documents: one net effect for each, however often it was written.
+    pub(super) fn staged_effects(&self) -> Vec<Effect> {
+        let effect = |((collection, id), staged): (&DocKey, &Staged)| {
+            let (collection_id, id) = (*collection, Bytes::copy_from_slice(id.as_bytes()));
+            let previous_revision = staged.base.as_ref().map_or(0, |base| base.revision);
+            let kind = match (&staged.base, &staged.now) {
+                // Inserted and deleted again: nobody saw it.
+                (None, None) => return None,
+                (Some(_), None) => Kind::DeleteDoc(proto::DeleteDoc { collection_id, id, previous_revision }),
+                (_, Some(now)) => {
+                    let (body, created_ms) = (now.body.clone(), now.created_ms);
+                    Kind::PutDoc(proto::PutDoc { collection_id, id, body, previous_revision, created_ms })
+                }
+            };
+            Some(Effect { kind: Some(kind) })
+        };
+        self.staged.iter().filter_map(effect).collect()
     }
 
     /// Staged notes become part of the entry `seq`.
     pub(super) fn commit(&mut self, seq: u64) {
-        for (key, document) in self.staged.drain() {
+        for (key, staged) in self.staged.drain(..) {
             self.notes.push_back((seq, Note::Document(key.clone())));
-            self.documents.insert(key, (seq, document));
+            self.documents.insert(key, (seq, staged.now));
         }
         if let Some(catalog) = self.staged_catalog.take() {
             self.catalog = Arc::new(catalog);

@@ -7,6 +7,7 @@ use aerodb_proto as proto;
 use prost::Message;
 use proto::{NumberRange, OpenSession, Outcome, effect::Kind};
 
+use super::documents::Stop;
 use super::overlay::Overlay;
 use super::{Decision, refusal};
 use crate::error::Error;
@@ -102,16 +103,16 @@ impl Overlay {
 }
 
 /// A node begins a new session, `seq`; its former one ends.
-pub(super) fn open(overlay: &mut Overlay, open: &OpenSession, seq: u64) -> Result<Decision, Error> {
+pub(super) fn open(overlay: &mut Overlay, open: &OpenSession, seq: u64) -> Result<Decision, Stop> {
     if open.node_id == 0 {
-        return Ok(Decision::Refuse(refusal("invalid_request", "a session needs a node")));
+        return Err(refusal("invalid_request", "a session needs a node").into());
     }
     // The former session may be one that this epoch never read; the state knows it, and apply ends it.
     let former = match overlay.sessions.by_node.insert(open.node_id, seq) {
         Some(former) => Some(former),
         None => {
             let bytes = overlay.get_meta(&keys::node_session(open.node_id))?;
-            bytes.map(|bytes| record::number(&bytes)).transpose()?
+            bytes.map(|bytes| record::number(&bytes)).transpose().map_err(Error::from)?
         }
     };
     if let Some(former) = former {

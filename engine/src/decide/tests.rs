@@ -13,7 +13,7 @@ impl Decider {
     pub(crate) fn note_key(&mut self, secret: &str, known: bool) {
         let (revision, created_ms) = (self.revision, self.time_ms);
         let document = Document { revision, created_ms, body: bytes::Bytes::from_static(b"{}") };
-        self.overlay.stage_document(API_KEYS, &view::api_key_id(secret), known.then_some(document));
+        self.overlay.stage_document(API_KEYS, &view::api_key_id(secret), None, known.then_some(document));
         self.overlay.commit(self.next_seq());
     }
 }
@@ -23,3 +23,4 @@ mod documents;
 mod idempotency;
 mod rules;
 mod sessions;
+mod transactions;

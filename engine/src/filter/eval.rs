@@ -110,17 +110,21 @@ fn holds(test: &Test, subject: Subject<'_>) -> bool {
         Test::Type(kinds) => subject.any(|value| kinds.contains(&value.kind())),
         Test::Not(tests) => !all_hold(tests, subject),
         Test::All(operands) => subject.covers(operands),
-        Test::ElemMatch(wanted) => subject
-            .any(|value| value.as_array().is_some_and(|items| items.iter().any(|item| element_matches(wanted, item)))),
+        Test::ElemMatch(wanted) => {
+            subject.any(|value| value.as_array().is_some_and(|items| items.iter().any(|item| wanted.matches(item))))
+        }
         Test::Size(len) => subject.any(|value| value.as_array().is_some_and(|items| items.len() as u64 == *len)),
         Test::Contains(part) => subject.any_string(|text| text.contains(part.as_str())),
         Test::StartsWith(start) => subject.any_string(|text| text.starts_with(start.as_str())),
     }
 }
 
-fn element_matches(wanted: &ElemMatch, element: &Value) -> bool {
-    match wanted {
-        ElemMatch::Value(tests) => all_hold(tests, Subject::Element(element)),
-        ElemMatch::Object(filter) => matches!(element, Value::Object(_)) && filter.matches(element),
+impl ElemMatch {
+    /// Whether `element`, which stands in an array, is such a one.
+    pub fn matches(&self, element: &Value) -> bool {
+        match self {
+            ElemMatch::Value(tests) => all_hold(tests, Subject::Element(element)),
+            ElemMatch::Object(filter) => matches!(element, Value::Object(_)) && filter.matches(element),
+        }
     }
 }

@@ -100,6 +100,16 @@ impl Filter {
     }
 }
 
+impl ElemMatch {
+    /// Reads what stands behind `$elemMatch`: operators for an element, or a filter on an element that is an object.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub fn parse(value: &Value) -> Result<Self, Error> {
+        Parser::default().elem_match(value)
+    }
+}
+
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Reads from the outside in, keeping account of where it is and what it has met.

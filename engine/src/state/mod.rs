@@ -3,7 +3,8 @@
 pub(crate) mod keys;
 pub(crate) mod record;
 
-use crate::kv::{Cf, Logging, Spec};
+use crate::error::Error;
+use crate::kv::{Cf, Logging, Snapshot, Spec};
 
 /// Latest version of each document.
 pub(crate) const DOC: Cf = Cf(0);
@@ -27,3 +28,9 @@ pub(crate) const SPEC: Spec = Spec {
     logging: Logging::None,
     write_buffer_bytes: 32 << 20,
 };
+
+/// The revision below which nothing of `collection` is kept.
+pub(crate) fn watermark(snapshot: &dyn Snapshot, collection: u32) -> Result<u64, Error> {
+    let bytes = snapshot.get(META, &keys::watermark(collection))?;
+    Ok(bytes.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0))
+}

@@ -57,14 +57,20 @@ pub(crate) fn put(collection: &str, id: &str, body: &str) -> Command {
 }
 
 pub(crate) fn patch(collection: &str, id: &str, body: &str) -> Command {
-    let merge_patch = prepare::merge_patch(id, body.as_bytes(), &Limits::default()).unwrap();
+    let patch = prepare::patch(id, body.as_bytes(), &Limits::default()).unwrap();
     let (collection, id) = (collection.into(), id.into());
-    command(Op::Patch(proto::PatchDocument { collection, id, merge_patch, preconditions: Vec::new() }))
+    command(Op::Patch(proto::PatchDocument { collection, id, patch, preconditions: Vec::new() }))
 }
 
 pub(crate) fn delete(collection: &str, id: &str) -> Command {
     let (collection, id) = (collection.into(), id.into());
     command(Op::Delete(proto::DeleteDocument { collection, id, preconditions: Vec::new() }))
+}
+
+/// A transaction, as its caller writes it.
+pub(crate) fn transact(body: &str) -> Command {
+    let mut no_id = || panic!("a document of a test has an id: {body}");
+    command(Op::Transaction(prepare::transaction(body.as_bytes(), &mut no_id, &Limits::default()).unwrap()))
 }
 
 /// The same command under a precondition.
@@ -134,7 +140,9 @@ pub(crate) fn random(dice: &mut Dice, revision: u64) -> Command {
         6 => return create(name),
         7 if dice.once_in(4) => return drop(name),
         8..12 => put(name, id, &body),
-        12..17 => patch(name, id, &body),
+        12..14 => patch(name, id, &body),
+        14 => patch(name, id, &random_update(dice)),
+        15..17 => return random_transaction(dice, revision),
         _ => delete(name, id),
     };
     match dice.below(10) {
@@ -143,6 +151,42 @@ pub(crate) fn random(dice: &mut Dice, revision: u64) -> Command {
         2 => when(command, Condition::IfRevision(revision.saturating_sub(dice.below(4)))),
         _ => command,
     }
+}
+
+fn random_update(dice: &mut Dice) -> String {
+    let field = *dice.one_of(&["n", "m.k", "s"]);
+    let operator = *dice.one_of(&["$set", "$unset", "$inc", "$max", "$push", "$addToSet", "$pull"]);
+    format!(r#"{{"{operator}":{{"{field}":{}}}}}"#, dice.one_of(&["1", "2"]))
+}
+
+fn random_transaction(dice: &mut Dice, revision: u64) -> Command {
+    let operations: Vec<String> = (0..1 + dice.below(4)).map(|_| random_operation(dice, revision)).collect();
+    let read_revision = match dice.below(3) {
+        0 => format!(r#""read_revision":{},"#, 1 + revision.saturating_sub(1 + dice.below(6))),
+        _ => String::new(),
+    };
+    transact(&format!(r#"{{{read_revision}"operations":[{}]}}"#, operations.join(",")))
+}
+
+fn random_operation(dice: &mut Dice, revision: u64) -> String {
+    let (name, id) = (*dice.one_of(&["c", "c", "d"]), *dice.one_of(&IDS));
+    let n = dice.below(3);
+    let what = match dice.below(6) {
+        0 => format!(r#""op":"insert","document":{{"n":{n}}}"#),
+        1 => format!(r#""op":"put","document":{{"n":{n}}}"#),
+        2 => format!(r#""op":"patch","patch":{{"m":{n}}}"#),
+        3 => format!(r#""op":"patch","patch":{}"#, random_update(dice)),
+        4 => r#""op":"delete""#.to_owned(),
+        _ => r#""op":"get""#.to_owned(),
+    };
+    let condition = match dice.below(12) {
+        0 => r#","if_exists":true"#.to_owned(),
+        1 => r#","if_absent":true"#.to_owned(),
+        2 => r#","if":{"n":{"$gte":1}}"#.to_owned(),
+        3 => format!(r#","if_revision":{}"#, revision.saturating_sub(dice.below(4))),
+        _ => String::new(),
+    };
+    format!(r#"{{"collection":"{name}","id":"{id}",{what}{condition}}}"#)
 }
 
 fn with_id(id: &str, body: &str) -> String {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! insert C BODY             put C ID BODY         patch C ID BODY        delete C ID
+//! transact BODY
 //! create C                  drop C                session NODE           bootstrap
 //!     … if=REVISION any=R/R exists absent key=KEY scope=SCOPE as=SESSION.NUMBER again by=SECRET
 //! ack SESSION FIRST LAST
@@ -27,7 +28,9 @@ use proto::command::Op;
 use proto::precondition::Kind as Condition;
 use proto::{Command, outcome::Result as Answer};
 
-use super::{Leader, START_MS, ack, bootstrap, command, create, delete, drop, insert, keyed, patch, put, when};
+use super::{
+    Leader, START_MS, ack, bootstrap, command, create, delete, drop, insert, keyed, patch, put, transact, when,
+};
 use crate::decide::{Number, Verdict};
 use crate::json::{self, Value};
 use crate::limits::Limits;
@@ -162,6 +165,7 @@ fn operation(leader: &Leader, words: &[&str]) -> Command {
         ["put", name, id, body] => put(name, id, body),
         ["patch", name, id, body] => patch(name, id, body),
         ["delete", name, id] => delete(name, id),
+        ["transact", body] => transact(body),
         ["create", name] => create(name),
         ["drop", name] => drop(name),
         ["bootstrap"] => bootstrap(),
@@ -204,6 +208,17 @@ fn show_outcome(outcome: &proto::Outcome) -> String {
                 let _ = write!(text, " {}@{}", document.id, document.revision);
             }
             text.push_str(if documents.created { " created" } else { "" });
+        }
+        Answer::Transacted(transacted) => {
+            for operated in &transacted.operations {
+                match &operated.document {
+                    Some(document) => {
+                        let _ = write!(text, " {}@{}", document.id, document.revision);
+                    }
+                    None => text.push_str(" -"),
+                }
+                text.push_str(if operated.created { "+" } else { "" });
+            }
         }
         Answer::Collection(info) => {
             let _ = write!(text, " collection {}", info.collection.as_ref().map_or(0, |found| found.id));

@@ -29,8 +29,8 @@ use crate::folder::Folder;
 use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
 use crate::recent::Recent;
-use crate::state::record::{self, Document};
-use crate::state::{DOC, META, keys};
+use crate::state::record::Document;
+use crate::state::{self, DOC, META, keys};
 
 /// The state as of one moment. Its calls may block on the disk.
 pub struct View {
@@ -168,8 +168,7 @@ impl View {
 
     /// The revision below which nothing of `collection` is kept.
     fn watermark(&self, collection: u32) -> Result<u64, ReadError> {
-        let bytes = self.snapshot.get(META, &keys::watermark(collection))?;
-        Ok(bytes.map(|bytes| record::number(&bytes)).transpose()?.unwrap_or(0))
+        Ok(state::watermark(&*self.snapshot, collection)?)
     }
 
     fn check_readable(&self, collection: &Collection, revision: u64) -> Result<(), ReadError> {

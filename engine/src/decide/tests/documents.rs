@@ -104,7 +104,7 @@ fn other_limits_are_no_damage() {
         limits,
         r#"
         put c a {"n":[[[1]]]}           => changed 3 a@3 created
-        patch c a {"m":[[[1]]]}         => nesting_too_deep after 3
+        patch c a {"m":[[[1]]]}         => nesting_too_deep a after 3
         patch c a {"m":1}               => changed 4 a@4
         append                          => seq 3
         apply                           => [Effective]

@@ -3,11 +3,13 @@
 use aerodb_proto as proto;
 use bytes::Bytes;
 use proto::command::Op;
+use proto::operation::Action;
 use proto::precondition::Kind as Condition;
 use proto::{Command, Precondition};
 
 use super::*;
 use crate::limits::Limits;
+use crate::update::Update;
 use crate::{patch, prepare, time};
 
 /// A version of a document.
@@ -84,11 +86,11 @@ impl Model {
     pub(super) fn play(&mut self, command: &Command, time_ms: u64) -> bool {
         let revision = self.states.len() as u64;
         let mut state = self.states[revision as usize - 1].clone();
-        let Some((collection, written)) = self.written(command, &mut state) else { return false };
-        for (position, (id, fields)) in written.into_iter().enumerate() {
+        let Some(written) = self.written(command, &mut state) else { return false };
+        for (position, Written { collection, id, fields, anew }) in written.into_iter().enumerate() {
             let docs = state.get_mut(&collection).expect("the collection exists");
             let before = docs.get(&id).cloned();
-            let created_ms = before.as_ref().map_or(time_ms, |doc| doc.created_ms);
+            let created_ms = before.as_ref().filter(|_| !anew).map_or(time_ms, |doc| doc.created_ms);
             let after = fields.map(|fields| Doc {
                 revision,
                 created_ms,
@@ -111,13 +113,8 @@ impl Model {
         true
     }
 
-    /// Which documents get which fields (`None`: they go); nothing when the command is refused or a no-op.
-    #[allow(clippy::type_complexity)]
-    fn written(
-        &mut self,
-        command: &Command,
-        state: &mut BTreeMap<u32, Docs>,
-    ) -> Option<(u32, Vec<(String, Option<Value>)>)> {
+    /// Which documents get which fields; nothing when the command is refused or a no-op.
+    fn written(&mut self, command: &Command, state: &mut BTreeMap<u32, Docs>) -> Option<Vec<Written>> {
         let docs_of = |names: &BTreeMap<String, u32>, name: &str| names.get(name).map(|id| (*id, state[id].clone()));
         match command.op.as_ref()? {
             Op::CreateCollection(create) => {
@@ -127,11 +124,11 @@ impl Model {
                 self.names.insert(create.name.clone(), self.next_id);
                 state.insert(self.next_id, Docs::new());
                 self.next_id += 1;
-                Some((0, Vec::new()))
+                Some(Vec::new())
             }
             Op::DropCollection(drop) => {
                 state.remove(&self.names.remove(&drop.name)?);
-                Some((0, Vec::new()))
+                Some(Vec::new())
             }
             Op::Insert(insert) => {
                 let (collection, docs) = docs_of(&self.names, &insert.collection)?;
@@ -141,32 +138,126 @@ impl Model {
                         return None;
                     }
                 }
-                let written = insert.documents.iter().map(|new| (new.id.clone(), Some(parse(&new.fields))));
-                Some((collection, written.collect()))
+                let written = insert.documents.iter();
+                Some(written.map(|new| Written::one(collection, &new.id, Some(parse(&new.fields)))).collect())
             }
             Op::Put(put) => {
                 let (collection, docs) = docs_of(&self.names, &put.collection)?;
                 let new = put.document.clone()?;
                 hold(&put.preconditions, docs.get(&new.id))?;
-                Some((collection, vec![(new.id, Some(parse(&new.fields)))]))
+                Some(vec![Written::one(collection, &new.id, Some(parse(&new.fields)))])
             }
             Op::Patch(change) => {
                 let (collection, docs) = docs_of(&self.names, &change.collection)?;
                 let doc = docs.get(&change.id)?;
                 hold(&change.preconditions, Some(doc))?;
                 let before = prepare::fields_of(parse(&doc.body));
-                let mut after = before.clone();
-                patch::merge(&mut after, &parse(&change.merge_patch));
-                (after != before).then(|| (collection, vec![(change.id.clone(), Some(after))]))
+                let after = changed(&before, &change.patch)?;
+                (after != before).then(|| vec![Written::one(collection, &change.id, Some(after))])
             }
             Op::Delete(delete) => {
                 let (collection, docs) = docs_of(&self.names, &delete.collection)?;
                 let doc = docs.get(&delete.id)?;
                 hold(&delete.preconditions, Some(doc))?;
-                Some((collection, vec![(delete.id.clone(), None)]))
+                Some(vec![Written::one(collection, &delete.id, None)])
             }
+            Op::Transaction(transaction) => self.transacted(transaction, state),
             other => panic!("the model knows no {other:?}"),
         }
+    }
+}
+
+/// A document that gets fields (`None`: it goes).
+struct Written {
+    collection: u32,
+    id: String,
+    fields: Option<Value>,
+    /// It was gone in between: its time of creation is that of the command.
+    anew: bool,
+}
+
+impl Written {
+    fn one(collection: u32, id: &str, fields: Option<Value>) -> Self {
+        Self { collection, id: id.to_owned(), fields, anew: false }
+    }
+}
+
+/// What a change makes of a document's fields; nothing when it cannot be applied.
+fn changed(before: &Value, change: &[u8]) -> Option<Value> {
+    let (mut after, change) = (before.clone(), parse(change));
+    match change.as_object().filter(|change| Update::is_meant(change)) {
+        Some(update) => Update::parse(update).unwrap().apply(&mut after).ok()?,
+        None => patch::merge(&mut after, &change),
+    }
+    Some(after)
+}
+
+impl Model {
+    /// What a transaction leaves of each document that it writes, in the order of the first writes.
+    fn transacted(&self, transaction: &proto::Transaction, state: &BTreeMap<u32, Docs>) -> Option<Vec<Written>> {
+        let mut written: Vec<Written> = Vec::new();
+        for operation in &transaction.operations {
+            let (collection, id) = (*self.names.get(&operation.collection)?, &operation.id);
+            let base = state[&collection].get(id);
+            let read = transaction.read_revision;
+            if read > 0 {
+                let oldest = self.oldest.get(&collection).copied().unwrap_or(0);
+                let changed = match base {
+                    Some(base) => base.revision > read,
+                    None => {
+                        read < oldest || (read..=self.revision()).any(|then| self.at(collection, then).contains_key(id))
+                    }
+                };
+                if read > self.revision() || changed {
+                    return None;
+                }
+            }
+            let at = written.iter().position(|one| one.collection == collection && one.id == *id);
+            let now = match at {
+                Some(at) => written[at].fields.clone(),
+                None => base.map(|base| prepare::fields_of(parse(&base.body))),
+            };
+            for condition in &operation.preconditions {
+                let holds = match condition.kind.as_ref()? {
+                    Condition::IfRevision(wanted) => base.is_some_and(|base| base.revision == *wanted),
+                    Condition::IfExists(_) => now.is_some(),
+                    Condition::IfAbsent(_) => now.is_none(),
+                    Condition::IfMatches(filter) => {
+                        let filter = crate::filter::Filter::parse(&parse(filter)).unwrap();
+                        now.as_ref().is_some_and(|now| filter.matches(now))
+                    }
+                    Condition::IfAnyRevision(_) => false,
+                };
+                holds.then_some(())?;
+            }
+            let after = match operation.action.as_ref()? {
+                Action::Insert(_) if now.is_some() => return None,
+                Action::Insert(fields) | Action::Put(fields) => Some(parse(fields)),
+                Action::Patch(change) => {
+                    let before = now.clone()?;
+                    let after = changed(&before, change)?;
+                    if after == before {
+                        continue;
+                    }
+                    Some(after)
+                }
+                Action::Delete(_) => {
+                    now.as_ref()?;
+                    None
+                }
+                Action::Get(_) => continue,
+            };
+            let anew = now.is_none();
+            match at {
+                Some(at) => {
+                    let anew = anew || written[at].anew;
+                    written[at] = Written { collection, id: id.clone(), fields: after, anew };
+                }
+                None => written.push(Written { collection, id: id.clone(), fields: after, anew }),
+            }
+        }
+        written.retain(|one| one.fields.is_some() || state[&one.collection].contains_key(&one.id));
+        (!written.is_empty()).then_some(written)
     }
 }
 

@@ -1,4 +1,6 @@
-//! `/admin`: collections, and the digest of this node's state.
+//! `/admin`: collections and their indexes, and the digest of this node's state.
+
+mod indexes;
 
 use aerodb_proto as proto;
 use axum::extract::{Request, State};
@@ -29,6 +31,8 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(list, create))
         .routes(routes!(describe, drop_collection))
         .routes(routes!(stats))
+        .routes(routes!(indexes::list, indexes::create))
+        .routes(routes!(indexes::describe, indexes::drop_index))
         .routes(routes!(digest))
 }
 
@@ -204,7 +208,7 @@ async fn describe(
     Ok(reading.at.mark(serialized(StatusCode::OK, &Collection::from(&*reading.collection))?))
 }
 
-/// Counts a collection's documents and bytes, by reading all of it.
+/// Tells how many documents a collection has, and how many bytes they take.
 #[utoipa::path(
     get, path = "/admin/collections/{collection}/stats", tag = "admin", operation_id = "readCollectionStats",
     params(

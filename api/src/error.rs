@@ -64,6 +64,7 @@ codes! {
     FilterTooDeep "filter_too_deep" 400 "Filter too deep": "The filter, or a value in it, is nested too deeply.";
     FilterTooLarge "filter_too_large" 400 "Filter too large": "The filter has too many operators, or a list in it is too long.";
     InvalidUpdate "invalid_update" 400 "Invalid update": "The update operators are none, or two of them touch the same place; `errors` says where.";
+    InvalidIndex "invalid_index" 400 "Invalid index": "The description of an index is none; `errors` says where.";
     InvalidSelect "invalid_select" 400 "Invalid select": "The selection of fields is not one.";
     InvalidOrder "invalid_order" 400 "Invalid order": "The order is not one, or cannot be applied to these documents.";
     InvalidCursor "invalid_cursor" 400 "Invalid cursor": "The cursor is damaged, or comes from another query or caller.";
@@ -75,12 +76,17 @@ codes! {
     Unauthorized "unauthorized" 401 "Not authenticated": "Send a valid key: `Authorization: Bearer <key>`, or `apikey: <key>`.";
     NotFound "not_found" 404 "Document not found": "There is no such document.";
     CollectionNotFound "collection_not_found" 404 "Collection not found": "There is no such collection: create it first.";
+    IndexNotFound "index_not_found" 404 "Index not found": "The collection has no such index.";
     NodeNotFound "node_not_found" 404 "Node not found": "The cluster has no such node.";
     RouteNotFound "route_not_found" 404 "No such route": "The path names nothing here; `/openapi.json` lists every route.";
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed": "The path takes other methods; `Allow` lists them.";
     RequestTimeout "request_timeout" 408 "Body too slow": "The body did not arrive in time.";
     // The state stands against it.
     AlreadyExists "already_exists" 409 "Document exists": "There is a document with this id already; `document_id` names it, `index` its place in the request.";
+    UniqueViolation "unique_violation" 409 "Value taken": "Another document has the same values in a unique index; `document_id` names the one that was to be written.";
+    IndexExists "index_exists" 409 "Index exists": "The collection has an index with this name already.";
+    IndexFailed "index_failed" 409 "Index failed": "Documents that are there already stand against the index; `detail` names one. The index is not kept: drop it.";
+    TooManyIndexes "too_many_indexes" 409 "Too many indexes": "The collection has as many indexes as it may.";
     Conflict "conflict" 409 "Conflict": "A document is no longer what the transaction rests on; `document_id` names it, `index` the operation. Nothing was written: read again and decide anew.";
     CollectionExists "collection_exists" 409 "Collection exists": "There is a collection with this name already.";
     TooManyCollections "too_many_collections" 409 "Too many collections": "The cluster has as many collections as it may.";
@@ -95,6 +101,7 @@ codes! {
     // Well-formed, and not acceptable.
     ReservedField "reserved_field" 422 "Reserved field": "Names at the top that begin with `_` belong to the system.";
     InvalidFieldName "invalid_field_name" 422 "Invalid field name": "Names hold no `.` and do not begin with `$`.";
+    IndexEntryTooLarge "index_entry_too_large" 422 "Too large for an index": "What a document has in an indexed field is more than an index takes.";
     UpdateNotApplicable "update_not_applicable" 422 "Update not applicable": "An update operator met a value that it cannot work on; `detail` says which. Nothing was written.";
     IdMismatch "id_mismatch" 422 "Ids differ": "The body's `id` is not the one in the path.";
     IdempotencyKeyReused "idempotency_key_reused" 422 "Idempotency key reused": "The key was used with another body: use a new one for a new request.";

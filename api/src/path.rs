@@ -16,6 +16,13 @@ pub(crate) struct DocumentPath {
     pub(crate) id: String,
 }
 
+/// `{collection}` and `{index}` of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct IndexPath {
+    pub(crate) collection: String,
+    pub(crate) index: String,
+}
+
 /// `{node}` of a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodePath(pub(crate) u64);
@@ -44,6 +51,16 @@ impl<S: Send + Sync> FromRequestParts<S> for DocumentPath {
         let id = segment(&params, "id").unwrap_or_else(|| last_segment(parts.uri.path()));
         aerodb_engine::prepare::check_id(&id)?;
         Ok(Self { collection, id })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IndexPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let CollectionPath(collection) = CollectionPath::from_request_parts(parts, state).await?;
+        let index = segment(&params(parts, state).await?, "index").unwrap_or_default();
+        Ok(Self { collection, index })
     }
 }
 

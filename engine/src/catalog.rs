@@ -7,6 +7,7 @@ use aerodb_proto::Collection;
 use prost::Message;
 
 use crate::error::Error;
+use crate::index::Index;
 use crate::kv::Snapshot;
 use crate::state::{META, keys};
 
@@ -26,17 +27,22 @@ pub struct Catalog {
     /// The revision of the last change.
     pub revision: u64,
     collections: BTreeMap<String, Arc<Collection>>,
+    /// The indexes of each collection that has some, by the collection's id.
+    indexes: BTreeMap<u32, Indexes>,
 }
+
+/// The indexes of a collection.
+pub(crate) type Indexes = Arc<[Arc<Index>]>;
 
 impl Catalog {
     /// Reads the catalog that `snapshot` holds.
     pub(crate) fn load(snapshot: &dyn Snapshot, revision: u64) -> Result<Self, Error> {
         let (from, to) = keys::collections();
-        let mut catalog = Self { revision, collections: BTreeMap::new() };
+        let mut catalog = Self { revision, ..Self::default() };
         let mut scan = snapshot.scan(META, &from, &to, false);
         while let Some((_, value)) = scan.next()? {
             let collection = Collection::decode(value).map_err(|e| Error::malformed("a collection", e))?;
-            catalog.insert(collection);
+            catalog.insert(collection)?;
         }
         Ok(catalog)
     }
@@ -61,11 +67,40 @@ impl Catalog {
         self.collections.is_empty()
     }
 
-    pub(crate) fn insert(&mut self, collection: Collection) {
+    /// The collection of this id.
+    pub(crate) fn by_id(&self, id: u32) -> Option<&Arc<Collection>> {
+        self.collections.values().find(|collection| collection.id == id)
+    }
+
+    /// The indexes of a collection, whatever their state.
+    pub(crate) fn indexes(&self, collection: u32) -> &[Arc<Index>] {
+        self.indexes.get(&collection).map_or(&[], |indexes| &**indexes)
+    }
+
+    /// The first index that is being built, and its collection.
+    pub(crate) fn building(&self) -> Option<(u32, &Arc<Index>)> {
+        let all = self.indexes.iter().flat_map(|(&id, indexes)| indexes.iter().map(move |index| (id, index)));
+        { all }.find(|(_, index)| index.is_building())
+    }
+
+    /// Takes in a collection, or what has become of it.
+    ///
+    /// # Errors
+    /// When an index of it is damaged.
+    pub(crate) fn insert(&mut self, collection: Collection) -> Result<(), Error> {
+        let compile = |definition: &aerodb_proto::Index| Index::compile(definition.clone()).map(Arc::new);
+        let indexes: Indexes = collection.indexes.iter().map(compile).collect::<Result<_, _>>()?;
+        match indexes.is_empty() {
+            true => drop(self.indexes.remove(&collection.id)),
+            false => drop(self.indexes.insert(collection.id, indexes)),
+        }
         self.collections.insert(collection.name.clone(), Arc::new(collection));
+        Ok(())
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
-        self.collections.remove(name);
+        if let Some(collection) = self.collections.remove(name) {
+            self.indexes.remove(&collection.id);
+        }
     }
 }

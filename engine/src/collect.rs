@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::kv::{Snapshot, Store, WriteBatch};
 use crate::state::record::{self, Change};
-use crate::state::{self, CHANGE, DOC, HISTORY, META, keys};
+use crate::state::{self, CHANGE, DOC, HISTORY, INDEX, INDEX_HISTORY, META, keys};
 
 /// Events that one step looks at.
 const STEP_EVENTS_MAX: usize = 2_000;
@@ -47,6 +47,9 @@ fn trim(store: &dyn Store, snapshot: &dyn Snapshot, collection: u32, watermark: 
         if event.previous != 0 {
             batch.delete(HISTORY, keys::history(collection, &event.id, event.previous));
         }
+        for former in event.former_entries {
+            batch.delete(INDEX_HISTORY, former);
+        }
         batch.delete(CHANGE, key);
     }
     if !batch.is_empty() {
@@ -64,7 +67,7 @@ fn drop_one(store: &dyn Store, snapshot: &dyn Snapshot) -> Result<bool, Error> {
         return Err(Error::malformed("a dropped collection", "its key is damaged"));
     };
     let mut batch = WriteBatch::new();
-    for cf in [DOC, HISTORY, CHANGE] {
+    for cf in [DOC, HISTORY, CHANGE, INDEX, INDEX_HISTORY] {
         batch.delete_range(cf, keys::collection_prefix(id), keys::collection_end(id));
     }
     batch.delete(META, key);

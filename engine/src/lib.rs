@@ -13,6 +13,7 @@ mod error;
 pub mod filter;
 mod folder;
 mod home;
+pub mod index;
 pub mod json;
 pub mod kv;
 mod limits;

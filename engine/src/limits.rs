@@ -27,8 +27,12 @@ pub struct Limits {
     pub changes_page_max: usize,
     /// Time that one query may run, milliseconds.
     pub query_ms_max: u64,
+    /// Documents that a query may meet through an index that leads to some more than once.
+    pub query_ids_max: usize,
     /// Collections of a cluster.
     pub collections_max: usize,
+    /// Indexes of a collection.
+    pub indexes_max: usize,
     /// Bytes of remembered idempotency keys.
     pub idempotency_bytes_max: u64,
     /// How long an idempotency key is remembered, milliseconds.
@@ -54,7 +58,9 @@ impl Default for Limits {
             page_bytes_max: 32 << 20,
             changes_page_max: 1_000,
             query_ms_max: 30_000,
+            query_ids_max: 1_000_000,
             collections_max: 1_000,
+            indexes_max: 64,
             idempotency_bytes_max: 256 << 20,
             idempotency_ms: 24 * 3_600 * 1_000,
             recent_bytes_max: 32 << 20,

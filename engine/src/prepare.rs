@@ -1,6 +1,7 @@
 //! Prepare: what the node that took a request does before anything is decided: parse, validate, make canonical. Runs in
 //! parallel on any node and reads no state.
 
+mod index;
 mod transaction;
 
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use crate::json::{self, Value};
 use crate::limits::Limits;
 use crate::update::Update;
 
+pub use index::index;
 pub use transaction::transaction;
 
 /// Fields that every answer carries and that bodies may carry back: they are ignored there.

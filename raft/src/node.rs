@@ -108,6 +108,8 @@ pub(crate) struct Node {
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) applied: watch::Receiver<Applied>,
+    /// The revision of the catalog that is applied.
+    pub(crate) catalog: watch::Receiver<u64>,
     pub(crate) voter: Voter,
     pub(crate) leader_reads: LeaderReads,
     pub(crate) reads: Reads,
@@ -225,10 +227,12 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
     let begin = bootstrap::decide(&found, &mut log_here, &*log_db, &peers, &options.starting).await?;
 
     let (applied_tx, applied) = watch::channel(Applied::of(&engine.meta()));
+    let (catalog_tx, catalog) = watch::channel(engine.meta().catalog_revision);
     let machine = StateMachine {
         engine: engine.clone(),
         snapshots: snapshots.clone(),
         applied: Arc::new(applied_tx),
+        catalog: Arc::new(catalog_tx),
         spawner: spawner.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
@@ -292,6 +296,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         peers,
         leadership,
         applied,
+        catalog,
         voter,
         leader_reads,
         reads,

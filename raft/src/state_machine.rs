@@ -28,6 +28,8 @@ pub(crate) struct StateMachine {
     pub(crate) engine: Arc<Engine>,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) applied: Arc<watch::Sender<Progress>>,
+    /// The revision of the catalog: wakes whoever has to do with collections and indexes, and nobody at other writes.
+    pub(crate) catalog: Arc<watch::Sender<u64>>,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -41,13 +43,19 @@ impl StateMachine {
         io::Error::other(error.to_string())
     }
 
+    /// Tells everybody who waits for it what is applied now.
+    fn note(&self, meta: &aerodb_proto::StateMeta) {
+        self.applied.send_replace(Progress::of(meta));
+        self.catalog.send_if_modified(|known| std::mem::replace(known, meta.catalog_revision) != meta.catalog_revision);
+    }
+
     fn apply_batch(&self, entries: &[Entry]) -> io::Result<Vec<Applied>> {
         let start = self.clock.monotonic();
         let entries: Vec<ApplyEntry> = entries.iter().map(to_apply).collect();
         let applied = self.engine.apply(&entries).map_err(|error| self.fatal(error))?;
         self.metrics.apply_seconds.observe((self.clock.monotonic() - start).as_secs_f64());
         self.metrics.apply_entries.observe(entries.len() as f64);
-        self.applied.send_replace(Progress::of(&self.engine.meta()));
+        self.note(&self.engine.meta());
         Ok(applied.into_iter().map(from_engine).collect())
     }
 
@@ -130,7 +138,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         if applied.applied.as_ref().map(convert::log_id) != meta.last_log_id {
             return Err(self.fatal("an installed snapshot is not the one that was announced"));
         }
-        self.applied.send_replace(Progress::of(&applied));
+        self.note(&applied);
         tracing::info!(revision = applied.revision, "a snapshot was installed");
         Ok(())
     }
@@ -229,6 +237,7 @@ mod tests {
         let snapshots = SnapshotStore::open(dir.join("snapshots"), engine.clone()).unwrap();
         StateMachine {
             applied: Arc::new(watch::Sender::new(Applied::of(&engine.meta()))),
+            catalog: Arc::default(),
             engine,
             snapshots: Arc::new(snapshots),
             spawner: Arc::new(Tasks),

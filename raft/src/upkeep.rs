@@ -40,6 +40,10 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const SAMPLES_MAX: usize = 360;
 /// Idempotency keys forgotten with one command.
 const KEYS_PER_COMMAND: usize = 1_000;
+/// Documents of one step of an index's build: decided one after the other, between the commands of clients.
+const BUILD_DOCUMENTS_PER_STEP: usize = 200;
+/// A pause before a build goes on that could not.
+const BUILD_PAUSE: Duration = Duration::from_millis(200);
 /// A pause before it is asked again whether this node has caught up.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a command of the node itself may take.
@@ -55,6 +59,7 @@ pub(crate) fn start(node: &Arc<Node>) {
     every(node, COLLECT_EVERY, collect);
     every(node, SAMPLE_EVERY, sample);
     tokio::spawn(name_cluster(node.clone()));
+    tokio::spawn(build_indexes(node.clone()));
 }
 
 fn every<F>(node: &Arc<Node>, period: Duration, work: impl Fn(Arc<Node>) -> F + Send + 'static)
@@ -297,6 +302,49 @@ async fn collect(node: Arc<Node>) {
     if !keys.is_empty() {
         let garbage = proto::CollectGarbage { idempotency_before_ms: before_ms, idempotency_keys: keys };
         drop(propose(Op::CollectGarbage(garbage)).await);
+    }
+}
+
+/// On the leader: proposes the steps of builds of indexes, one after the other, wherever the last leader stopped.
+async fn build_indexes(node: Arc<Node>) {
+    let (mut catalog, mut leadership) = (node.catalog.clone(), node.leadership.clone());
+    loop {
+        if node.leads() && !build_step(&node).await {
+            // What was proposed may be decided and not applied yet, or the leader about to change.
+            tokio::select! {
+                () = node.stop.cancelled() => return,
+                () = sleep(BUILD_PAUSE) => {}
+            }
+            continue;
+        }
+        let changed = tokio::select! {
+            () = node.stop.cancelled() => return,
+            changed = catalog.changed() => changed,
+            changed = leadership.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// One step; true when there is nothing to build.
+async fn build_step(node: &Arc<Node>) -> bool {
+    loop {
+        let here = node.clone();
+        let read =
+            move || here.engine.view().ok().and_then(|view| view.build_step(BUILD_DOCUMENTS_PER_STEP).ok()).flatten();
+        let Some(step) = run_blocking(node.spawner.as_ref(), read).await else { return true };
+        let after = step.after.clone();
+        let command = Command { op: Some(Op::BuildIndex(step)), ..Command::default() };
+        let decided = node.submitter.submit_internal(command, Instant::now() + PATIENCE).await;
+        match decided {
+            // The step is applied once its outcome is here: the next one begins where it ended.
+            Ok(outcome) if !matches!(outcome.result, Some(outcome::Result::Refusal(_))) => {
+                tracing::debug!(after, "a step of an index's build is done");
+            }
+            _ => return false,
+        }
     }
 }
 

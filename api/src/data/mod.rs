@@ -3,6 +3,7 @@
 mod changes;
 mod csv;
 mod document;
+mod explain;
 mod export;
 mod feed;
 mod history;
@@ -22,7 +23,7 @@ use crate::state::ApiState;
 
 /// The routes of `/api`, and `/transactions`.
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
-    let query_as_id = get(document::get).put(write::put).patch(write::patch).delete(write::delete);
+    let as_id = || get(document::get).put(write::put).patch(write::patch).delete(write::delete);
     let empty_id = Router::new().route("/api/{collection}/", axum::routing::any(empty_id));
     OpenApiRouter::new()
         .routes(routes!(list::list, write::insert))
@@ -31,8 +32,10 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(changes::changes))
         .routes(routes!(list::query))
         .routes(routes!(transaction::transact))
-        // `query` is a document's id like any other: only POST means something else.
-        .route("/api/{collection}/query", query_as_id)
+        .routes(routes!(explain::explain))
+        // These are documents' ids like any other: only POST means something else.
+        .route("/api/{collection}/query", as_id())
+        .route("/api/{collection}/explain", as_id())
         .merge(OpenApiRouter::from(empty_id))
 }
 

@@ -70,9 +70,41 @@ impl Wanted {
         parts.wanted(freshness, limits, caller)
     }
 
+    /// The same with `analyze`: whether a query that is explained is run too.
+    pub(super) fn to_explain(
+        body: &[u8],
+        params: Params,
+        headers: &HeaderMap,
+        limits: &Limits,
+        caller: &str,
+    ) -> Result<(Self, bool), Problem> {
+        let Value::Object(mut members) = prepare::body(body, limits)? else {
+            return Err(Problem::new(Code::InvalidParameter, "a query is a JSON object"));
+        };
+        let analyze = match members.iter().position(|(name, _)| name == "analyze").map(|at| members.remove(at).1) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(analyze)) => analyze,
+            Some(_) => return Err(Problem::parameter("/analyze", "`true` or `false`")),
+        };
+        Ok((Self::from_members(members, params, headers, limits, caller)?, analyze))
+    }
+
     /// Reads `{"filter":{..},"select":["a"],..}`. How fresh the read must be is said in the URL; `as_of` in either.
     pub(super) fn from_body(
         body: &[u8],
+        params: Params,
+        headers: &HeaderMap,
+        limits: &Limits,
+        caller: &str,
+    ) -> Result<Self, Problem> {
+        let Value::Object(members) = prepare::body(body, limits)? else {
+            return Err(Problem::new(Code::InvalidParameter, "a query is a JSON object"));
+        };
+        Self::from_members(members, params, headers, limits, caller)
+    }
+
+    fn from_members(
+        members: Vec<(String, Value)>,
         mut params: Params,
         headers: &HeaderMap,
         limits: &Limits,
@@ -80,11 +112,8 @@ impl Wanted {
     ) -> Result<Self, Problem> {
         let mut freshness = Freshness::take(&mut params, headers)?;
         params.finish()?;
-        let Value::Object(fields) = prepare::body(body, limits)? else {
-            return Err(Problem::new(Code::InvalidParameter, "a query is a JSON object"));
-        };
         let mut parts = Parts::default();
-        for (name, value) in fields {
+        for (name, value) in members {
             let invalid = |message: &str| Problem::parameter(&format!("/{name}"), message);
             let whole = |min, max: usize| number(&value).filter(|number| (min..=max as u64).contains(number));
             let bounds = |min: u64, max: usize| invalid(&format!("a whole number from {min} to {max}"));

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use prost::Message;
 use proto::{Effects, StateMeta, effect::Kind};
 
+use super::indexes::IndexWrites;
 use super::sessions::Outcomes;
 use crate::catalog;
 use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
 use crate::recent::Recent;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
-use crate::state::{CHANGE, DOC, HISTORY, META, keys};
+use crate::state::{self, CHANGE, DOC, HISTORY, INDEX, INDEX_HISTORY, META, keys};
 
 /// Collects the writes of a run of entries.
 pub(super) struct Writer<'a> {
@@ -25,6 +26,9 @@ pub(super) struct Writer<'a> {
     pending: HashMap<Vec<u8>, Option<Bytes>>,
     documents: Documents,
     history: Vec<(Vec<u8>, Vec<u8>)>,
+    indexes: IndexWrites,
+    /// By collection: how many documents, and how many bytes of them, have come (or gone) in this run.
+    counts: HashMap<u32, (i64, i64)>,
     pub(super) outcomes: Outcomes,
 }
 
@@ -41,6 +45,8 @@ impl<'a> Writer<'a> {
             pending: HashMap::new(),
             documents: Documents::new(),
             history: Vec::new(),
+            indexes: IndexWrites::default(),
+            counts: HashMap::new(),
             outcomes: Outcomes::default(),
         }
     }
@@ -49,7 +55,12 @@ impl<'a> Writer<'a> {
     ///
     /// A document that was written several times is written once, and what lies all over the tables goes in the order of
     /// its keys: each finds its place near the one before.
-    pub(super) fn finish(mut self) -> (WriteBatch, Documents) {
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(super) fn finish(mut self) -> Result<(WriteBatch, Documents), Error> {
+        self.count()?;
+        self.indexes.finish(self.store, &mut self.batch)?;
         for (key, document) in &self.documents {
             match document {
                 Some(document) => self.batch.put(DOC, key.clone(), document.clone()),
@@ -60,7 +71,21 @@ impl<'a> Writer<'a> {
         for (key, past) in self.history {
             self.batch.put(HISTORY, key, past);
         }
-        (self.batch, self.documents)
+        Ok((self.batch, self.documents))
+    }
+
+    /// Writes how many documents there are now, where that has changed.
+    fn count(&mut self) -> Result<(), Error> {
+        for (collection, (documents, bytes)) in std::mem::take(&mut self.counts) {
+            if (documents, bytes) == (0, 0) {
+                continue;
+            }
+            let mut counts = state::collection_counts(&|key| self.store.get(META, key), collection)?;
+            counts.documents = counts.documents.saturating_add_signed(documents);
+            counts.bytes = counts.bytes.saturating_add_signed(bytes);
+            self.batch.put(META, keys::collection_counts(collection), counts.encode_to_vec());
+        }
+        Ok(())
     }
 
     pub(super) fn membership(&mut self, log_id: proto::LogId, membership: proto::Membership) {
@@ -128,11 +153,19 @@ impl<'a> Writer<'a> {
             Kind::DeleteDoc(delete) => self.delete_doc(&delete, position)?,
             Kind::CreateCollection(collection) => self.create_collection(&collection)?,
             Kind::DropCollection(dropped) => {
-                self.batch.delete(META, keys::collection(dropped.collection_id));
+                self.delete_meta(keys::collection(dropped.collection_id));
                 self.batch.put(META, keys::dropped(dropped.collection_id), self.meta.revision.to_be_bytes().to_vec());
                 self.delete_meta(keys::watermark(dropped.collection_id));
+                self.counts.remove(&dropped.collection_id);
+                self.batch.delete(META, keys::collection_counts(dropped.collection_id));
+                self.indexes.forget_collection(dropped.collection_id);
+                for (from, to) in keys::index_notes(dropped.collection_id) {
+                    self.batch.delete_range(META, from, to);
+                }
                 self.meta.catalog_revision = self.meta.revision;
             }
+            Kind::ChangeCollection(change) => self.change_collection(change)?,
+            Kind::IndexStep(step) => self.index_step(step)?,
             Kind::NewSession(session) => self.new_session(session.node_id)?,
             Kind::Identity(identity) => self.batch.put(META, keys::IDENTITY, identity.encode_to_vec()),
             Kind::Watermark(mark) => self.watermark(mark)?,
@@ -146,28 +179,36 @@ impl<'a> Writer<'a> {
     }
 
     fn put_doc(&mut self, put: proto::PutDoc, position: u32) -> Result<(), Error> {
-        let revision = self.meta.revision;
-        let key = keys::doc(put.collection_id, &put.id);
-        self.retire(put.collection_id, &put.id, &key, put.previous_revision)?;
+        let (collection, revision) = (put.collection_id, self.meta.revision);
+        let key = keys::doc(collection, &put.id);
+        self.retire(collection, &put.id, &key, put.previous_revision)?;
         let document = Document { revision, created_ms: put.created_ms, body: put.body };
+        self.add_counts(collection, 1, document.body.len() as i64);
         self.documents.insert(key, Some(document.encode().into()));
         let kind = if put.previous_revision == 0 { ChangeKind::Insert } else { ChangeKind::Update };
-        let change = Change { kind, previous: put.previous_revision, id: put.id.to_vec() };
-        self.batch.put(CHANGE, keys::change(put.collection_id, revision, position), change.encode());
+        let former_entries = self.indexes.change(self.store, revision, collection, &put.id, &put.indexes)?;
+        let change = Change { kind, previous: put.previous_revision, id: put.id.to_vec(), former_entries };
+        self.batch.put(CHANGE, keys::change(collection, revision, position), change.encode());
         Ok(())
     }
 
     fn delete_doc(&mut self, delete: &proto::DeleteDoc, position: u32) -> Result<(), Error> {
-        if delete.previous_revision == 0 {
+        let (collection, revision, previous) = (delete.collection_id, self.meta.revision, delete.previous_revision);
+        if previous == 0 {
             return Err(Error::Inconsistent("a delete of nothing".into()));
         }
-        let key = keys::doc(delete.collection_id, &delete.id);
-        self.retire(delete.collection_id, &delete.id, &key, delete.previous_revision)?;
+        let key = keys::doc(collection, &delete.id);
+        self.retire(collection, &delete.id, &key, previous)?;
         self.documents.insert(key, None);
-        let change = Change { kind: ChangeKind::Delete, previous: delete.previous_revision, id: delete.id.to_vec() };
-        let key = keys::change(delete.collection_id, self.meta.revision, position);
-        self.batch.put(CHANGE, key, change.encode());
+        let former_entries = self.indexes.change(self.store, revision, collection, &delete.id, &delete.indexes)?;
+        let change = Change { kind: ChangeKind::Delete, previous, id: delete.id.to_vec(), former_entries };
+        self.batch.put(CHANGE, keys::change(collection, revision, position), change.encode());
         Ok(())
+    }
+
+    fn add_counts(&mut self, collection: u32, documents: i64, bytes: i64) {
+        let counts = self.counts.entry(collection).or_default();
+        *counts = (counts.0 + documents, counts.1 + bytes);
     }
 
     /// Copies the version that is about to be replaced to history. The decision named it (0: there is none); it must be
@@ -180,6 +221,7 @@ impl<'a> Writer<'a> {
             return Err(Error::Inconsistent(problem));
         }
         if let Some(document) = old {
+            self.add_counts(collection, -1, -(document.body.len() as i64));
             let past = Past { to: self.meta.revision, document };
             self.history.push((keys::history(collection, id, previous), past.encode()));
         }
@@ -190,9 +232,44 @@ impl<'a> Writer<'a> {
         if collection.id < self.meta.next_collection_id.max(catalog::API_KEYS) {
             return Err(Error::Inconsistent(format!("the collection id {} is used again", collection.id)));
         }
-        self.batch.put(META, keys::collection(collection.id), collection.encode_to_vec());
+        self.put_meta(keys::collection(collection.id), collection.encode_to_vec());
         self.meta.next_collection_id = collection.id + 1;
         self.meta.catalog_revision = self.meta.revision;
+        Ok(())
+    }
+
+    fn change_collection(&mut self, change: proto::ChangeCollection) -> Result<(), Error> {
+        let collection = change.collection.unwrap_or_default();
+        let key = keys::collection(collection.id);
+        if self.get_meta(&key)?.is_none() {
+            return Err(Error::Inconsistent(format!("the collection {} changes and is not there", collection.id)));
+        }
+        for index in change.cleared_indexes {
+            self.indexes.forget(collection.id, index);
+            for cf in [INDEX, INDEX_HISTORY] {
+                let (from, to) = (keys::index_prefix(collection.id, index), keys::index_end(collection.id, index));
+                self.batch.delete_range(cf, from, to);
+            }
+            self.batch.delete(META, keys::index_counts(collection.id, index));
+            self.batch.delete(META, keys::index_progress(collection.id, index));
+        }
+        self.put_meta(key, collection.encode_to_vec());
+        self.meta.catalog_revision = self.meta.revision;
+        Ok(())
+    }
+
+    fn index_step(&mut self, step: proto::IndexStep) -> Result<(), Error> {
+        let (collection, index) = (step.collection_id, step.index_id);
+        for document in step.documents {
+            let change =
+                proto::IndexChange { index_id: index, removed: Vec::new(), added: document.added, building: true };
+            self.indexes.change(self.store, self.meta.revision, collection, &document.id, &[change])?;
+        }
+        let key = keys::index_progress(collection, index);
+        match step.progress {
+            Some(progress) => self.batch.put(META, key, progress.encode_to_vec()),
+            None => self.batch.delete(META, key),
+        }
         Ok(())
     }
 
@@ -251,7 +328,15 @@ impl<'a> Writer<'a> {
 /// True for what readers see at a revision.
 fn takes_revision(kind: &Kind) -> bool {
     match kind {
-        Kind::PutDoc(_) | Kind::DeleteDoc(_) | Kind::CreateCollection(_) | Kind::DropCollection(_) => true,
-        Kind::NewSession(_) | Kind::Identity(_) | Kind::Watermark(_) | Kind::ForgetIdempotency(_) => false,
+        Kind::PutDoc(_)
+        | Kind::DeleteDoc(_)
+        | Kind::CreateCollection(_)
+        | Kind::DropCollection(_)
+        | Kind::ChangeCollection(_) => true,
+        Kind::NewSession(_)
+        | Kind::Identity(_)
+        | Kind::Watermark(_)
+        | Kind::ForgetIdempotency(_)
+        | Kind::IndexStep(_) => false,
     }
 }

@@ -2,6 +2,7 @@
 //! read, and nothing is called that could change its mind between versions. Every replica runs exactly this.
 
 mod effects;
+mod indexes;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -85,7 +86,7 @@ pub(crate) fn plan(
         writer.meta.applied = Some(entry.log_id);
     }
     let meta = writer.meta;
-    let (mut batch, documents) = writer.finish();
+    let (mut batch, documents) = writer.finish()?;
     batch.put(META, keys::STATE, meta.encode_to_vec());
     Ok(Plan { batch, documents, meta, applied })
 }

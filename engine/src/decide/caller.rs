@@ -13,7 +13,13 @@ use crate::error::Error;
 pub(super) fn check(overlay: &Overlay, command: &Command) -> Result<Option<Refusal>, Error> {
     let internal = matches!(
         command.op,
-        Some(Op::Bootstrap(_) | Op::OpenSession(_) | Op::AdvanceWatermarks(_) | Op::CollectGarbage(_))
+        Some(
+            Op::Bootstrap(_)
+                | Op::OpenSession(_)
+                | Op::AdvanceWatermarks(_)
+                | Op::CollectGarbage(_)
+                | Op::BuildIndex(_)
+        )
     );
     if internal {
         return Ok(None);

@@ -33,17 +33,18 @@ pub(super) fn create(
             0 => limits.history_seconds_default,
             seconds => seconds,
         },
+        ..Collection::default()
     };
-    Ok(changed(overlay, collection))
+    changed(overlay, collection)
 }
 
-fn changed(overlay: &mut Overlay, collection: Collection) -> Decision {
-    overlay.catalog_mut().insert(collection.clone());
+fn changed(overlay: &mut Overlay, collection: Collection) -> Result<Decision, Stop> {
+    overlay.catalog_mut().insert(collection.clone())?;
     let info = proto::CollectionInfo { collection: Some(collection.clone()) };
-    Decision::Change {
+    Ok(Decision::Change {
         effects: vec![Effect { kind: Some(Kind::CreateCollection(collection)) }],
         result: outcome::Result::Collection(info),
-    }
+    })
 }
 
 pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection) -> Result<Decision, Stop> {
@@ -73,9 +74,9 @@ pub(super) fn bootstrap(writer: &mut Writer<'_>, bootstrap: &proto::Bootstrap) -
         name: API_KEYS_NAME.to_owned(),
         created_revision: place.revision,
         created_ms: place.time_ms,
-        history_retention_seconds: 0,
+        ..Collection::default()
     };
-    overlay.catalog_mut().insert(collection.clone());
+    overlay.catalog_mut().insert(collection.clone())?;
     let to = Target::from(&collection);
     let mut effects = vec![
         Effect { kind: Some(Kind::Identity(identity)) },
@@ -83,7 +84,7 @@ pub(super) fn bootstrap(writer: &mut Writer<'_>, bootstrap: &proto::Bootstrap) -
     ];
     if let Some(key) = &bootstrap.service_key {
         writer.write(&to, key, None)?;
-        effects.extend(writer.overlay.staged_effects());
+        effects.extend(writer.overlay.staged_effects()?);
     }
     Ok(Decision::Change { effects, result: outcome::Result::Done(proto::Done {}) })
 }

@@ -47,6 +47,14 @@ impl From<Error> for Stop {
 }
 
 impl Stop {
+    /// The same, about the document `id`.
+    pub(super) fn of_document(self, id: &str) -> Self {
+        match self {
+            Stop::Refused(refusal) => Stop::Refused(Refusal { document_id: id.to_owned(), ..refusal }),
+            failed @ Stop::Failed(_) => failed,
+        }
+    }
+
     /// The same, of the operation at `index` of its request.
     pub(super) fn at(self, index: usize) -> Self {
         match self {
@@ -216,7 +224,7 @@ fn precondition_failed(id: &str, condition: &Precondition, base: Option<u64>, ex
     Refusal { document_id: id.to_owned(), ..refusal("precondition_failed", detail) }
 }
 
-fn stored(document: &Document) -> Result<Value, Error> {
+pub(super) fn stored(document: &Document) -> Result<Value, Error> {
     json::parse(&document.body, &json::STORED).map_err(|e| Error::malformed("a document", e))
 }
 
@@ -250,36 +258,39 @@ pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -
         documents.push(writer.insert(&to, document).map_err(|stop| stop.at(index))?.reference);
     }
     let created = !documents.is_empty();
-    Ok(writer.conclude(result(to, documents, insert.many, created)))
+    writer.conclude(result(to, documents, insert.many, created))
 }
 
 pub(super) fn put(writer: &mut Writer<'_>, put: &proto::PutDocument) -> Result<Decision, Stop> {
     let to = Target::of(writer.overlay, &put.collection, CREATE_IT)?;
     let document = put.document.clone().unwrap_or_default();
     let written = writer.put(&to, &document, &put.preconditions)?;
-    Ok(writer.conclude(result(to, vec![written.reference], false, written.created)))
+    writer.conclude(result(to, vec![written.reference], false, written.created))
 }
 
 pub(super) fn patch(writer: &mut Writer<'_>, patch: &proto::PatchDocument) -> Result<Decision, Stop> {
     let to = Target::of(writer.overlay, &patch.collection, CREATE_IT)?;
     let written = writer.patch(&to, &patch.id, &patch.patch, &patch.preconditions)?;
-    Ok(writer.conclude(result(to, vec![written.reference], false, false)))
+    writer.conclude(result(to, vec![written.reference], false, false))
 }
 
 pub(super) fn delete(writer: &mut Writer<'_>, delete: &proto::DeleteDocument) -> Result<Decision, Stop> {
     let to = Target::of(writer.overlay, &delete.collection, "nothing was deleted")?;
     writer.delete(&to, &delete.id, &delete.preconditions)?;
-    Ok(writer.conclude(outcome::Result::Deleted(proto::Deleted { id: delete.id.clone() })))
+    writer.conclude(outcome::Result::Deleted(proto::Deleted { id: delete.id.clone() }))
 }
 
 impl Writer<'_> {
     /// The decision of a command whose operations are all staged.
-    pub(super) fn conclude(&self, result: outcome::Result) -> Decision {
-        let effects = self.overlay.staged_effects();
-        match effects.is_empty() {
+    ///
+    /// # Errors
+    /// When an index stands against it.
+    pub(super) fn conclude(&mut self, result: outcome::Result) -> Result<Decision, Stop> {
+        let effects = self.overlay.staged_effects()?;
+        Ok(match effects.is_empty() {
             true => Decision::Noop { revision: self.place.revision - 1, result },
             false => Decision::Change { effects, result },
-        }
+        })
     }
 }
 

@@ -8,6 +8,7 @@ mod caller;
 mod catalog;
 mod documents;
 mod idempotency;
+mod indexes;
 mod overlay;
 mod sessions;
 #[cfg(test)]
@@ -166,6 +167,9 @@ impl Decider {
             Op::Transaction(transaction) => transaction::transact(&mut writer, transaction)?,
             Op::CreateCollection(create) => catalog::create(overlay, create, place, limits)?,
             Op::DropCollection(drop) => catalog::drop(overlay, drop)?,
+            Op::CreateIndex(create) => indexes::create(overlay, create, place, limits)?,
+            Op::DropIndex(drop) => indexes::drop(overlay, drop)?,
+            Op::BuildIndex(step) => indexes::build(overlay, step, place)?,
             Op::Bootstrap(bootstrap) => catalog::bootstrap(&mut writer, bootstrap)?,
             Op::OpenSession(open) => sessions::open(overlay, open, self.seq + 1)?,
             Op::AdvanceWatermarks(marks) => upkeep::advance_watermarks(overlay, marks, place)?,
@@ -200,7 +204,7 @@ impl Decider {
         if let Some(number) = number {
             self.overlay.remember_outcome(seq, number, record.clone());
         }
-        self.overlay.commit(seq);
+        self.overlay.commit(seq, revision);
         if changed {
             self.revision = revision;
         }

@@ -14,6 +14,8 @@ use prost::Message;
 use proto::effect::Kind;
 use proto::{Effect, IdempotencyRecord, Outcome};
 
+use super::documents::Stop;
+use super::indexes;
 use super::sessions::{Number, SessionNotes};
 use crate::catalog::Catalog;
 use crate::engine::{Current, Engine};
@@ -21,13 +23,13 @@ use crate::error::Error;
 use crate::kv::Snapshot;
 use crate::planted;
 use crate::state::record::{self, Document};
-use crate::state::{META, keys};
+use crate::state::{INDEX, META, keys};
 
 type DocKey = (u32, String);
 
 pub(super) struct Overlay {
     engine: Arc<Engine>,
-    documents: HashMap<DocKey, (u64, Option<Document>)>,
+    documents: HashMap<DocKey, Pending>,
     /// In the order in which they were first written: that of their effects.
     staged: IndexMap<DocKey, Staged>,
     catalog: Arc<Catalog>,
@@ -38,10 +40,23 @@ pub(super) struct Overlay {
     idempotency_bytes: u64,
     pub(super) outcomes: HashMap<(u64, u64), (u64, Outcome)>,
     pub(super) sessions: SessionNotes,
+    /// Whom a value of a unique index belongs to (`None`: nobody), by the key of its entries without an id.
+    owners: HashMap<Vec<u8>, (u64, Option<String>)>,
+    staged_owners: HashMap<Vec<u8>, Option<String>>,
+    /// How far the build of an index has come in this epoch, by collection and index.
+    progress: HashMap<(u32, u32), proto::IndexProgress>,
     /// Watermarks raised in this epoch.
     watermarks: HashMap<u32, u64>,
     /// Which notes go with which entry, in order.
     notes: VecDeque<(u64, Note)>,
+}
+
+/// What a command that is not applied yet leaves of a document.
+struct Pending {
+    seq: u64,
+    /// The command's revision.
+    revision: u64,
+    document: Option<Document>,
 }
 
 /// A document that the command being decided writes.
@@ -54,6 +69,7 @@ struct Staged {
 
 enum Note {
     Document(DocKey),
+    Owner(Vec<u8>),
     Outcome(Number),
     Idempotency(Vec<u8>),
 }
@@ -72,6 +88,9 @@ impl Overlay {
             idempotency_bytes: current.meta.idempotency_bytes,
             outcomes: HashMap::new(),
             sessions: SessionNotes::default(),
+            owners: HashMap::new(),
+            staged_owners: HashMap::new(),
+            progress: HashMap::new(),
             watermarks: HashMap::new(),
             notes: VecDeque::new(),
         }
@@ -119,16 +138,17 @@ impl Overlay {
         }
     }
 
-    /// True when a command that is decided and not applied yet has deleted the document.
-    pub(super) fn is_deletion_pending(&self, collection: u32, id: &str) -> bool {
-        self.documents.get(&(collection, id.to_owned())).is_some_and(|(_, document)| document.is_none())
+    /// The revision at which a command that is decided and not applied yet has deleted the document.
+    pub(super) fn pending_deletion(&self, collection: u32, id: &str) -> Option<u64> {
+        let pending = self.documents.get(&(collection, id.to_owned()))?;
+        pending.document.is_none().then_some(pending.revision)
     }
 
     fn decided(&self, key: &DocKey) -> Result<Option<Document>, Error> {
-        if let Some((_, pending)) = self.documents.get(key)
+        if let Some(pending) = self.documents.get(key)
             && !planted!("decide-without-overlay")
         {
-            return Ok(pending.clone());
+            return Ok(pending.document.clone());
         }
         self.engine.current().document(&keys::doc(key.0, key.1.as_bytes()))
     }
@@ -143,30 +163,95 @@ impl Overlay {
         }
     }
 
-    /// What the command does to documents: one net effect for each, however often it was written.
-    pub(super) fn staged_effects(&self) -> Vec<Effect> {
-        let effect = |((collection, id), staged): (&DocKey, &Staged)| {
-            let (collection_id, id) = (*collection, Bytes::copy_from_slice(id.as_bytes()));
-            let previous_revision = staged.base.as_ref().map_or(0, |base| base.revision);
-            let kind = match (&staged.base, &staged.now) {
+    /// What the command does to documents: one net effect for each, however often it was written. Stages what becomes of
+    /// unique values too.
+    ///
+    /// # Errors
+    /// When an index stands against it.
+    pub(super) fn staged_effects(&mut self) -> Result<Vec<Effect>, Stop> {
+        let (mut effects, mut indexed) = (Vec::with_capacity(self.staged.len()), Vec::new());
+        for ((collection, id), staged) in &self.staged {
+            let (base, now) = (staged.base.as_ref(), staged.now.as_ref());
+            let mut changes = indexes::changes(self, *collection, base, now).map_err(|stop| stop.of_document(id))?;
+            let indexes = std::mem::take(&mut changes.indexes);
+            let (collection_id, previous_revision) = (*collection, base.map_or(0, |base| base.revision));
+            let bytes = Bytes::copy_from_slice(id.as_bytes());
+            let kind = match (base, now) {
                 // Inserted and deleted again: nobody saw it.
-                (None, None) => return None,
-                (Some(_), None) => Kind::DeleteDoc(proto::DeleteDoc { collection_id, id, previous_revision }),
+                (None, None) => continue,
+                (Some(_), None) => {
+                    Kind::DeleteDoc(proto::DeleteDoc { collection_id, id: bytes, previous_revision, indexes })
+                }
                 (_, Some(now)) => {
                     let (body, created_ms) = (now.body.clone(), now.created_ms);
-                    Kind::PutDoc(proto::PutDoc { collection_id, id, body, previous_revision, created_ms })
+                    Kind::PutDoc(proto::PutDoc {
+                        collection_id,
+                        id: bytes,
+                        body,
+                        previous_revision,
+                        created_ms,
+                        indexes,
+                    })
                 }
             };
-            Some(Effect { kind: Some(kind) })
-        };
-        self.staged.iter().filter_map(effect).collect()
+            effects.push(Effect { kind: Some(kind) });
+            if changes.is_unique() {
+                indexed.push((id.clone(), changes));
+            }
+        }
+        indexes::claim(self, &indexed)?;
+        Ok(effects)
     }
 
-    /// Staged notes become part of the entry `seq`.
-    pub(super) fn commit(&mut self, seq: u64) {
+    /// Whom a value of a unique index belongs to; `key` is that of its entries, without an id.
+    pub(super) fn owner(&self, key: &[u8]) -> Result<Option<String>, Error> {
+        if let Some(owner) = self.staged_owners.get(key) {
+            return Ok(owner.clone());
+        }
+        if let Some((_, owner)) = self.owners.get(key) {
+            return Ok(owner.clone());
+        }
+        let snapshot = self.snapshot();
+        // Ids hold no such byte, and no values are the beginning of others.
+        let end = [key, &[u8::MAX]].concat();
+        let mut scan = snapshot.scan(INDEX, key, &end, false);
+        let id = |found: &[u8]| String::from_utf8(found[key.len()..].to_vec());
+        let found = scan.next()?.map(|(found, _)| id(found)).transpose();
+        found.map_err(|e| Error::malformed("an index entry", e))
+    }
+
+    pub(super) fn stage_owner(&mut self, key: Vec<u8>, owner: Option<String>) {
+        self.staged_owners.insert(key, owner);
+    }
+
+    /// An index goes.
+    pub(super) fn forget_owners(&mut self, prefix: &[u8]) {
+        self.owners.retain(|key, _| !key.starts_with(prefix));
+        self.staged_owners.retain(|key, _| !key.starts_with(prefix));
+    }
+
+    /// How far the build of an index has come.
+    pub(super) fn index_progress(&self, collection: u32, index: u32) -> Result<proto::IndexProgress, Error> {
+        if let Some(progress) = self.progress.get(&(collection, index)) {
+            return Ok(progress.clone());
+        }
+        let bytes = self.get_meta(&keys::index_progress(collection, index))?.unwrap_or_default();
+        proto::IndexProgress::decode(&*bytes).map_err(|e| Error::malformed("an index's progress", e))
+    }
+
+    pub(super) fn stage_progress(&mut self, collection: u32, index: u32, progress: proto::IndexProgress) {
+        self.progress.insert((collection, index), progress);
+    }
+
+    /// Staged notes become part of the entry `seq`, at `revision` if they change documents.
+    pub(super) fn commit(&mut self, seq: u64, revision: u64) {
         for (key, staged) in self.staged.drain(..) {
             self.notes.push_back((seq, Note::Document(key.clone())));
-            self.documents.insert(key, (seq, staged.now));
+            self.documents.insert(key, Pending { seq, revision, document: staged.now });
+        }
+        for (key, owner) in self.staged_owners.drain() {
+            self.notes.push_back((seq, Note::Owner(key.clone())));
+            self.owners.insert(key, (seq, owner));
         }
         if let Some(catalog) = self.staged_catalog.take() {
             self.catalog = Arc::new(catalog);
@@ -176,6 +261,7 @@ impl Overlay {
     /// Staged notes vanish.
     pub(super) fn discard(&mut self) {
         self.staged.clear();
+        self.staged_owners.clear();
         self.staged_catalog = None;
     }
 
@@ -239,8 +325,13 @@ impl Overlay {
             // A later entry may have written the same key again: its note stays.
             match note {
                 Note::Document(key) => {
-                    if self.documents.get(&key).is_some_and(|(noted, _)| *noted <= seq) {
+                    if self.documents.get(&key).is_some_and(|pending| pending.seq <= seq) {
                         self.documents.remove(&key);
+                    }
+                }
+                Note::Owner(key) => {
+                    if self.owners.get(&key).is_some_and(|(noted, _)| *noted <= seq) {
+                        self.owners.remove(&key);
                     }
                 }
                 Note::Outcome(number) => {

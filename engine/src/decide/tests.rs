@@ -14,13 +14,14 @@ impl Decider {
         let (revision, created_ms) = (self.revision, self.time_ms);
         let document = Document { revision, created_ms, body: bytes::Bytes::from_static(b"{}") };
         self.overlay.stage_document(API_KEYS, &view::api_key_id(secret), None, known.then_some(document));
-        self.overlay.commit(self.next_seq());
+        self.overlay.commit(self.next_seq(), revision);
     }
 }
 
 mod delays;
 mod documents;
 mod idempotency;
+mod indexes;
 mod rules;
 mod sessions;
 mod transactions;

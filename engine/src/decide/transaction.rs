@@ -31,7 +31,7 @@ pub(super) fn transact(writer: &mut Writer<'_>, transaction: &Transaction) -> Re
         }
         operations.push(operated);
     }
-    Ok(writer.conclude(outcome::Result::Transacted(proto::Transacted { operations })))
+    writer.conclude(outcome::Result::Transacted(proto::Transacted { operations }))
 }
 
 fn operate(writer: &mut Writer<'_>, operation: &Operation, read_revision: u64) -> Result<Operated, Stop> {
@@ -82,7 +82,10 @@ fn named(stop: Stop, operation: &Operation) -> Stop {
 fn check_unchanged(writer: &Writer<'_>, to: &Target, id: &str, read_revision: u64) -> Result<(), Stop> {
     let changed = match writer.overlay.base(to.id, id)? {
         Some(document) => document.revision > read_revision,
-        None => writer.overlay.is_deletion_pending(to.id, id) || was_there(writer, to.id, id, read_revision)?,
+        None => match writer.overlay.pending_deletion(to.id, id) {
+            Some(deleted) => deleted > read_revision,
+            None => was_there(writer, to.id, id, read_revision)?,
+        },
     };
     if !changed {
         return Ok(());

@@ -5,6 +5,8 @@
 //! doc      collection:u32 id
 //! history  collection:u32 id 0x00 !from:u64          newest first; ids have no control characters, so 0x00 ends one
 //! change   collection:u32 revision:u64 position:u32
+//! index    collection:u32 index:u32 values id
+//! index_history  collection:u32 index:u32 values id 0x00 added:u64
 //! meta     tag:u8 …
 //! ```
 
@@ -24,6 +26,9 @@ const NODE: u8 = b'n';
 const IDEMPOTENCY: u8 = b'i';
 const IDEMPOTENCY_TIME: u8 = b't';
 const WATERMARK: u8 = b'w';
+const COLLECTION_COUNTS: u8 = b'C';
+const INDEX_COUNTS: u8 = b'x';
+const INDEX_PROGRESS: u8 = b'p';
 const REVISION_TIME: u8 = b'r';
 
 fn key(parts: &[&[u8]]) -> Vec<u8> {
@@ -81,6 +86,58 @@ pub(crate) fn change(collection: u32, revision: u64, position: u32) -> Vec<u8> {
 pub(crate) fn change_parts(key: &[u8]) -> Option<(u64, u32)> {
     let (revision, position) = key.get(4..)?.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*revision), u32::from_be_bytes(position.try_into().ok()?)))
+}
+
+/// Where the entries of an index begin, in `index` and `index_history`.
+pub(crate) fn index_prefix(collection: u32, index: u32) -> Vec<u8> {
+    key(&[&collection.to_be_bytes(), &index.to_be_bytes()])
+}
+
+/// Where the entries of an index end.
+pub(crate) fn index_end(collection: u32, index: u32) -> Vec<u8> {
+    match index.checked_add(1) {
+        Some(next) => index_prefix(collection, next),
+        None => collection_end(collection),
+    }
+}
+
+pub(crate) fn index_entry(collection: u32, index: u32, values: &[u8], id: &[u8]) -> Vec<u8> {
+    key(&[&collection.to_be_bytes(), &index.to_be_bytes(), values, id])
+}
+
+/// Values and id in an `index` key.
+pub(crate) fn index_parts(key: &[u8]) -> &[u8] {
+    key.get(8..).unwrap_or_default()
+}
+
+/// A former entry, by the entry's key.
+pub(crate) fn index_past(entry: &[u8], added: u64) -> Vec<u8> {
+    key(&[entry, &[0], &added.to_be_bytes()])
+}
+
+/// The key of the entry, and the revision that added it, in an `index_history` key.
+pub(crate) fn index_past_parts(key: &[u8]) -> Option<(&[u8], u64)> {
+    let (entry, added) = key.split_last_chunk::<8>()?;
+    let (end, entry) = entry.split_last()?;
+    (*end == 0).then(|| (entry, u64::from_be_bytes(*added)))
+}
+
+pub(crate) fn collection_counts(collection: u32) -> Vec<u8> {
+    key(&[&[COLLECTION_COUNTS], &collection.to_be_bytes()])
+}
+
+pub(crate) fn index_counts(collection: u32, index: u32) -> Vec<u8> {
+    key(&[&[INDEX_COUNTS], &collection.to_be_bytes(), &index.to_be_bytes()])
+}
+
+pub(crate) fn index_progress(collection: u32, index: u32) -> Vec<u8> {
+    key(&[&[INDEX_PROGRESS], &collection.to_be_bytes(), &index.to_be_bytes()])
+}
+
+/// Ranges in `meta` of what is kept for each index of a collection.
+pub(crate) fn index_notes(collection: u32) -> [(Vec<u8>, Vec<u8>); 2] {
+    let range = |tag: u8| (key(&[&[tag], &collection.to_be_bytes()]), key(&[&[tag], &collection_end(collection)]));
+    [INDEX_COUNTS, INDEX_PROGRESS].map(range)
 }
 
 pub(crate) fn collection(id: u32) -> Vec<u8> {

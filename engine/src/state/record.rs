@@ -3,9 +3,12 @@
 
 use bytes::Bytes;
 
+use crate::index::Role;
 use crate::kv::Error;
 
 const VERSION: u8 = 1;
+/// Of an event that names former index entries.
+const VERSION_WITH_ENTRIES: u8 = 2;
 
 /// A document as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +93,8 @@ pub(crate) struct Change {
     /// The revision of the version before; 0 when there was none.
     pub(crate) previous: u64,
     pub(crate) id: Vec<u8>,
+    /// Keys in `index_history` of the entries that went with it: they are collected with the event.
+    pub(crate) former_entries: Vec<Vec<u8>>,
 }
 
 impl Change {
@@ -99,22 +104,63 @@ impl Change {
             ChangeKind::Update => 2,
             ChangeKind::Delete => 3,
         };
+        let version = if self.former_entries.is_empty() { VERSION } else { VERSION_WITH_ENTRIES };
         let mut bytes = Vec::with_capacity(10 + self.id.len());
-        bytes.extend_from_slice(&[VERSION, kind]);
+        bytes.extend_from_slice(&[version, kind]);
         bytes.extend_from_slice(&self.previous.to_le_bytes());
-        bytes.extend_from_slice(&self.id);
+        if version == VERSION {
+            bytes.extend_from_slice(&self.id);
+            return bytes;
+        }
+        for part in std::iter::once(&self.id).chain(&self.former_entries) {
+            bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let kind = match bytes {
-            [VERSION, 1, ..] => ChangeKind::Insert,
-            [VERSION, 2, ..] => ChangeKind::Update,
-            [VERSION, 3, ..] => ChangeKind::Delete,
+            [VERSION | VERSION_WITH_ENTRIES, 1, ..] => ChangeKind::Insert,
+            [VERSION | VERSION_WITH_ENTRIES, 2, ..] => ChangeKind::Update,
+            [VERSION | VERSION_WITH_ENTRIES, 3, ..] => ChangeKind::Delete,
             _ => return Err(damaged("change")),
         };
         let previous = word(bytes, 2).ok_or_else(|| damaged("change"))?;
-        Ok(Self { kind, previous, id: bytes[10..].to_vec() })
+        if bytes[0] == VERSION {
+            return Ok(Self { kind, previous, id: bytes[10..].to_vec(), former_entries: Vec::new() });
+        }
+        let mut rest = &bytes[10..];
+        let mut parts = Vec::new();
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let (part, after) =
+                after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(|| damaged("change"))?;
+            parts.push(part.to_vec());
+            rest = after;
+        }
+        if parts.is_empty() || !rest.is_empty() {
+            return Err(damaged("change"));
+        }
+        Ok(Self { kind, previous, id: parts.remove(0), former_entries: parts })
+    }
+}
+
+/// An entry of an index: the revision that added it, or for a former one the revision that removed it, and its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) revision: u64,
+    pub(crate) role: Role,
+}
+
+impl Entry {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        [&self.revision.to_le_bytes()[..], &[self.role.byte()]].concat()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let found = word(bytes, 0).zip(bytes.get(8).copied().and_then(Role::from_byte)).filter(|_| bytes.len() == 9);
+        let (revision, role) = found.ok_or_else(|| damaged("index entry"))?;
+        Ok(Self { revision, role })
     }
 }
 
@@ -142,8 +188,12 @@ mod tests {
         assert_eq!(Document::decode(document.encode()).ok(), Some(document));
         assert_eq!(Past::decode_to(&past.encode()).ok(), Some(8));
         assert_eq!(Past::decode(past.encode()).ok(), Some(past));
-        let change = Change { kind: ChangeKind::Delete, previous: 3, id: b"x".to_vec() };
-        assert_eq!(Change::decode(&change.encode()).ok(), Some(change));
+        for former_entries in [vec![], vec![b"one".to_vec(), vec![]]] {
+            let change = Change { kind: ChangeKind::Delete, previous: 3, id: b"x".to_vec(), former_entries };
+            assert_eq!(Change::decode(&change.encode()).ok(), Some(change));
+        }
+        let entry = Entry { revision: 7, role: Role::Whole };
+        assert_eq!(Entry::decode(&entry.encode()).ok(), Some(entry));
     }
 
     #[test]
@@ -152,6 +202,8 @@ mod tests {
         assert!(Document::decode(vec![9; 30]).is_err());
         assert!(Past::decode(vec![1, 2]).is_err());
         assert!(Change::decode(&[VERSION, 7, 0, 0]).is_err());
+        assert!(Change::decode(&[VERSION_WITH_ENTRIES, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1]).is_err());
+        assert!(Entry::decode(&[0; 8]).is_err() && Entry::decode(&[9; 9]).is_err());
         assert!(number(&[0; 7]).is_err());
     }
 }

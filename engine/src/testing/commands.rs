@@ -67,6 +67,16 @@ pub(crate) fn delete(collection: &str, id: &str) -> Command {
     command(Op::Delete(proto::DeleteDocument { collection, id, preconditions: Vec::new() }))
 }
 
+/// An index, as its owner describes it.
+pub(crate) fn create_index(collection: &str, body: &str) -> Command {
+    let index = Some(prepare::index(body.as_bytes(), &Limits::default()).unwrap());
+    command(Op::CreateIndex(proto::CreateIndex { collection: collection.into(), index }))
+}
+
+pub(crate) fn drop_index(collection: &str, name: &str) -> Command {
+    command(Op::DropIndex(proto::DropIndex { collection: collection.into(), name: name.into() }))
+}
+
 /// A transaction, as its caller writes it.
 pub(crate) fn transact(body: &str) -> Command {
     let mut no_id = || panic!("a document of a test has an id: {body}");
@@ -124,6 +134,9 @@ pub(crate) const IDS: [&str; 5] = ["a", "ab", "b", "b!", "ü"];
 
 /// A command on the collections `c`, `d` and `e`, near `revision`.
 pub(crate) fn random(dice: &mut Dice, revision: u64) -> Command {
+    if dice.once_in(12) {
+        return random_index(dice);
+    }
     let name = *dice.one_of(&["c", "c", "c", "d", "e"]);
     let id = *dice.one_of(&IDS);
     let mut fields = Vec::new();
@@ -151,6 +164,18 @@ pub(crate) fn random(dice: &mut Dice, revision: u64) -> Command {
         2 => when(command, Condition::IfRevision(revision.saturating_sub(dice.below(4)))),
         _ => command,
     }
+}
+
+fn random_index(dice: &mut Dice) -> Command {
+    let collection = *dice.one_of(&["c", "c", "d"]);
+    let name = *dice.one_of(&["i", "j", "k"]);
+    if dice.once_in(4) {
+        return drop_index(collection, name);
+    }
+    let fields = *dice.one_of(&[r#"["n"]"#, r#"["n.desc","m"]"#, r#"["s"]"#, r#"["m","n.desc"]"#, r#"["m.k","s"]"#]);
+    let filter = *dice.one_of(&["", "", "", r#","filter":{"n":{"$gte":1}}"#]);
+    let unique = if dice.once_in(6) { r#","unique":true"# } else { "" };
+    create_index(collection, &format!(r#"{{"name":"{name}","fields":{fields}{filter}{unique}}}"#))
 }
 
 fn random_update(dice: &mut Dice) -> String {

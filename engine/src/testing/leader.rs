@@ -85,6 +85,22 @@ impl Leader {
         self.apply_some(u64::MAX / 2)
     }
 
+    /// Proposes the next step of the build that is under way, of up to `limit` documents; `None` when there is none.
+    pub(crate) fn build_step(&mut self, limit: usize) -> Option<Verdict> {
+        let step = self.node.view().build_step(limit).unwrap()?;
+        Some(self.decide(&super::command(proto::command::Op::BuildIndex(step))))
+    }
+
+    /// Builds all indexes to their end.
+    pub(crate) fn build(&mut self, limit: usize) {
+        self.append();
+        self.apply();
+        while self.build_step(limit).is_some() {
+            self.append();
+            self.apply();
+        }
+    }
+
     /// A new epoch of the same term, behind everything that was appended.
     pub(crate) fn new_epoch(&mut self) {
         self.apply();

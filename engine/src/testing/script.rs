@@ -3,6 +3,9 @@
 //! ```text
 //! insert C BODY             put C ID BODY         patch C ID BODY        delete C ID
 //! transact BODY
+//! index C BODY              unindex C NAME        build [COUNT]          one step of a build, of so many documents
+//! indexes C                 their states
+//! list C FILTER [ORDER]     the ids that a reader finds, and through which index
 //! create C                  drop C                session NODE           bootstrap
 //!     … if=REVISION any=R/R exists absent key=KEY scope=SCOPE as=SESSION.NUMBER again by=SECRET
 //! ack SESSION FIRST LAST
@@ -29,12 +32,16 @@ use proto::precondition::Kind as Condition;
 use proto::{Command, outcome::Result as Answer};
 
 use super::{
-    Leader, START_MS, ack, bootstrap, command, create, delete, drop, insert, keyed, patch, put, transact, when,
+    Leader, START_MS, ack, bootstrap, command, create, create_index, delete, drop, drop_index, insert, keyed, patch,
+    put, transact, when,
 };
 use crate::decide::{Number, Verdict};
+use crate::filter::Filter;
 use crate::json::{self, Value};
 use crate::limits::Limits;
+use crate::order::Order;
 use crate::prepare::fields_of;
+use crate::view::{IndexInfo, ListQuery};
 
 /// Plays `script` and compares every `=>`.
 #[track_caller]
@@ -86,6 +93,11 @@ fn play(leader: &mut Leader, words: &[&str]) -> String {
         }
         ["get", name, id] => get(leader, name, id)
             .map_or("none".into(), |(revision, body)| format!("@{revision} {}", fields_of(json::tests::value(&body)))),
+        ["build"] => leader.build_step(usize::MAX).map_or("nothing".into(), |verdict| show(&verdict)),
+        ["build", _] => leader.build_step(number(1) as usize).map_or("nothing".into(), |verdict| show(&verdict)),
+        ["indexes", name] => indexes(leader, name),
+        ["list", name, filter] => list(leader, name, filter, ""),
+        ["list", name, filter, order] => list(leader, name, filter, order),
         ["times", name, id] => times(leader, name, id),
         ["state"] => {
             let meta = leader.node.engine().meta();
@@ -111,6 +123,44 @@ fn get(leader: &Leader, name: &str, id: &str) -> Option<(u64, String)> {
     let view = leader.node.view();
     let stored = view.get(&*view.collection(name)?, id).unwrap()?;
     Some((stored.revision, String::from_utf8(stored.body.to_vec()).unwrap()))
+}
+
+fn indexes(leader: &Leader, name: &str) -> String {
+    let view = leader.node.view();
+    let indexes = view.indexes(&view.collection(name).expect("the collection exists")).unwrap();
+    let text = |info: &IndexInfo| {
+        let state = format!("{:?}", info.definition.state()).to_lowercase();
+        let failure = if info.definition.failure.is_empty() { "" } else { ": " };
+        format!("{} {state} {}{failure}{}", info.definition.name, info.entries, info.definition.failure)
+    };
+    indexes.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn list(leader: &Leader, name: &str, filter: &str, order: &str) -> String {
+    let view = leader.node.view();
+    let collection = view.collection(name).expect("the collection exists");
+    let query = ListQuery {
+        filter: Some(Filter::parse(&json::tests::value(filter)).unwrap()),
+        order: Order::parse(order).unwrap(),
+        ..ListQuery::of(1_000)
+    };
+    let page = match view.list(&collection, &query, &|| false) {
+        Ok(page) => page,
+        Err(error) => return error.to_string(),
+    };
+    let id = |body: &bytes::Bytes| {
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        json::tests::value(&body).get("id").and_then(Value::as_str).unwrap().to_owned()
+    };
+    let explained = view.explain(&collection, &query, false, &|| false).unwrap();
+    let chosen = explained.candidates.iter().find(|candidate| candidate.chosen).unwrap();
+    let ids = page.items.iter().map(id).collect::<Vec<_>>().join(" ");
+    let space = if ids.is_empty() { "" } else { " " };
+    format!(
+        "{ids}{space}by {}{}",
+        chosen.index.as_deref().unwrap_or("scan"),
+        if explained.ordered { "" } else { " sorted" }
+    )
 }
 
 fn times(leader: &Leader, name: &str, id: &str) -> String {
@@ -166,6 +216,8 @@ fn operation(leader: &Leader, words: &[&str]) -> Command {
         ["patch", name, id, body] => patch(name, id, body),
         ["delete", name, id] => delete(name, id),
         ["transact", body] => transact(body),
+        ["index", name, body] => create_index(name, body),
+        ["unindex", name, index] => drop_index(name, index),
         ["create", name] => create(name),
         ["drop", name] => drop(name),
         ["bootstrap"] => bootstrap(),

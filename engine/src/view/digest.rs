@@ -6,8 +6,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{ReadError, View};
 use crate::kv::Cf;
-use crate::state::record::Past;
-use crate::state::{CHANGE, DOC, HISTORY, META, keys};
+use crate::state::record::{Entry, Past};
+use crate::state::{CHANGE, DOC, HISTORY, INDEX, INDEX_HISTORY, META, keys};
 
 /// A digest and the place in the log that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +31,12 @@ impl View {
         for collection in self.catalog.iter() {
             watermarks.insert(collection.id, self.watermark(collection.id)?);
         }
-        for cf in [DOC, CHANGE, HISTORY] {
+        for cf in [DOC, CHANGE, HISTORY, INDEX, INDEX_HISTORY] {
             for (&id, &watermark) in &watermarks {
                 let kept = |key: &[u8], value: &[u8]| -> Result<bool, ReadError> {
                     Ok(match cf {
                         HISTORY => Past::decode_to(value)? > watermark,
+                        INDEX_HISTORY => Entry::decode(value)?.revision > watermark,
                         CHANGE => keys::change_parts(key).is_some_and(|(revision, _)| revision > watermark),
                         _ => true,
                     })

@@ -14,16 +14,21 @@ impl View {
     /// When that revision is not reached or no longer kept, or the storage fails.
     pub fn get_at(&self, collection: &Collection, id: &str, revision: u64) -> Result<Option<Stored>, ReadError> {
         self.check_readable(collection, revision)?;
-        let id = id.as_bytes();
-        if let Some(latest) = self.document(collection.id, id)?.filter(|latest| latest.revision <= revision) {
-            return Ok(Some(latest.into()));
+        Ok(self.document_at(collection.id, id.as_bytes(), revision)?.map(Stored::from))
+    }
+
+    /// The same, of a revision that can be read.
+    pub(super) fn document_at(&self, collection: u32, id: &[u8], revision: u64) -> Result<Option<Document>, ReadError> {
+        if let Some(latest) = self.document(collection, id)?.filter(|latest| latest.revision <= revision) {
+            return Ok(Some(latest));
         }
-        let (from, to) = (keys::history(collection.id, id, revision), keys::history_end(collection.id, id));
+        if revision >= self.revision() {
+            return Ok(None);
+        }
+        let (from, to) = (keys::history(collection, id, revision), keys::history_end(collection, id));
         let mut scan = self.snapshot.scan(HISTORY, &from, &to, false);
         Ok(match scan.next()? {
-            Some((_, value)) if Past::decode_to(value)? > revision => {
-                Some(Past::decode(value.to_vec())?.document.into())
-            }
+            Some((_, value)) if Past::decode_to(value)? > revision => Some(Past::decode(value.to_vec())?.document),
             _ => None,
         })
     }
@@ -112,18 +117,18 @@ impl DocumentsAt<'_> {
 }
 
 /// A scan that can be looked at before it is consumed.
-struct Peek<'a> {
+pub(super) struct Peek<'a> {
     scan: Box<dyn Scan + 'a>,
     head: Option<(Vec<u8>, Vec<u8>)>,
     ended: bool,
 }
 
 impl<'a> Peek<'a> {
-    fn new(scan: Box<dyn Scan + 'a>) -> Self {
+    pub(super) fn new(scan: Box<dyn Scan + 'a>) -> Self {
         Self { scan, head: None, ended: false }
     }
 
-    fn head(&mut self) -> Result<Option<Pair<'_>>, ReadError> {
+    pub(super) fn head(&mut self) -> Result<Option<Pair<'_>>, ReadError> {
         if self.head.is_none() && !self.ended {
             self.head = self.scan.next()?.map(|(key, value)| (key.to_vec(), value.to_vec()));
             self.ended = self.head.is_none();
@@ -131,7 +136,7 @@ impl<'a> Peek<'a> {
         Ok(self.head.as_ref().map(|(key, value)| (&**key, &**value)))
     }
 
-    fn take(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn take(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
         self.head.take()
     }
 }

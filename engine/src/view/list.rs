@@ -1,17 +1,23 @@
 //! Lists: filter, order, page. The first page fixes a revision; all its following pages are read at it.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use aerodb_proto::Collection;
 
 use super::cursor::Position;
+use super::entries::{Walk, values_of};
+use super::history::DocumentsAt;
+use super::plan::{Access, Candidate, Plan, Through};
 use super::{CollectionStats, ReadError, View};
 use crate::filter::Filter;
+use crate::index::Index;
 use crate::json::{self, Value};
 use crate::order::Order;
 use crate::planted;
 use crate::select::Select;
+use crate::state::record::Document;
 
 /// Whether a list also counts all that match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +54,23 @@ pub struct ListQuery {
     pub caller: String,
 }
 
+impl ListQuery {
+    /// The first `limit` documents, by id.
+    pub fn of(limit: usize) -> Self {
+        Self {
+            filter: None,
+            select: None,
+            order: Order::default(),
+            limit,
+            offset: 0,
+            cursor: None,
+            count: Count::None,
+            as_of: None,
+            caller: String::new(),
+        }
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -59,6 +82,32 @@ pub struct Page {
     pub count: Option<u64>,
     /// The revision that the page was read at.
     pub revision: u64,
+}
+
+/// How a list is found, and what that took if it was run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// The ways that were thought of; one of them is chosen.
+    pub candidates: Vec<Candidate>,
+    /// Whether documents come in the order asked for, or are sorted.
+    pub ordered: bool,
+    /// Set when the list was run.
+    pub actual: Option<Actual>,
+    /// The revision that was or would be read at.
+    pub revision: u64,
+}
+
+/// What a list took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Actual {
+    /// Documents that were looked at.
+    pub examined: u64,
+    /// Documents that matched, as far as it was run.
+    pub matched: u64,
+    /// Documents of the page.
+    pub returned: u64,
+    /// Bytes of the documents that were looked at.
+    pub examined_bytes: u64,
 }
 
 /// How many documents are looked at between two looks at the clock.
@@ -75,6 +124,43 @@ impl View {
         query: &ListQuery,
         expired: &dyn Fn() -> bool,
     ) -> Result<Page, ReadError> {
+        Ok(self.run(collection, query, expired)?.0)
+    }
+
+    /// How `query` is found; with `analyze` it is run, and what that took is told too.
+    ///
+    /// # Errors
+    /// As [`View::list`].
+    pub fn explain(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        analyze: bool,
+        expired: &dyn Fn() -> bool,
+    ) -> Result<Explained, ReadError> {
+        if analyze {
+            let (page, actual, plan) = self.run(collection, query, expired)?;
+            let ordered = plan.access.is_ordered();
+            return Ok(Explained {
+                candidates: plan.candidates,
+                ordered,
+                actual: Some(actual),
+                revision: page.revision,
+            });
+        }
+        let revision = query.as_of.unwrap_or(self.revision());
+        self.check_readable(collection, revision)?;
+        let plan = self.plan(collection, query, revision)?;
+        let ordered = plan.access.is_ordered();
+        Ok(Explained { candidates: plan.candidates, ordered, actual: None, revision })
+    }
+
+    fn run(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        expired: &dyn Fn() -> bool,
+    ) -> Result<(Page, Actual, Plan), ReadError> {
         let fingerprint = fingerprint(collection, query);
         let start = match &query.cursor {
             Some(cursor) => Some(self.open_cursor(cursor, &fingerprint)?),
@@ -89,8 +175,10 @@ impl View {
         let revision = start.as_ref().map(|start| start.revision).or(query.as_of).unwrap_or(self.revision());
         self.check_readable(collection, revision)?;
         let revision = if planted!("cursor-at-the-latest") { self.revision() } else { revision };
-        let run = Run { view: self, collection, query, revision, start, expired };
-        let mut found = if query.order.is_by_id() { run.by_id()? } else { run.sorted()? };
+        let plan = self.plan(collection, query, revision)?;
+        let actual = Cell::default();
+        let run = Run { view: self, collection, query, revision, start, expired, actual: &actual };
+        let mut found = if plan.access.is_ordered() { run.ordered(&plan.access)? } else { run.sorted(&plan.access)? };
         let next_cursor = match found.more.then(|| found.rows.last()).flatten() {
             Some(last) => {
                 let position = Position { revision, key: last.key.clone(), id: last.id.clone() };
@@ -98,22 +186,18 @@ impl View {
             }
             None => None,
         };
-        let items = found.rows.drain(..).map(|row| row.body).collect();
-        Ok(Page { items, next_cursor, count: found.count, revision })
+        let items: Vec<_> = found.rows.drain(..).map(|row| row.body).collect();
+        let actual = Actual { returned: items.len() as u64, ..actual.get() };
+        Ok((Page { items, next_cursor, count: found.count, revision }, actual, plan))
     }
 
-    /// Counts a collection.
+    /// Figures of a collection, as they are kept with every write.
     ///
     /// # Errors
     /// When the storage fails.
     pub fn stats(&self, collection: &Collection) -> Result<CollectionStats, ReadError> {
-        let mut stats = CollectionStats { documents: 0, bytes: 0 };
-        let mut documents = self.documents_at(collection, self.revision(), None);
-        while let Some((_, document)) = documents.next()? {
-            stats.documents += 1;
-            stats.bytes += document.body.len() as u64;
-        }
-        Ok(stats)
+        let counts = self.counts(collection)?;
+        Ok(CollectionStats { documents: counts.documents, bytes: counts.bytes })
     }
 }
 
@@ -131,6 +215,7 @@ struct Run<'a> {
     revision: u64,
     start: Option<Position>,
     expired: &'a dyn Fn() -> bool,
+    actual: &'a Cell<Actual>,
 }
 
 /// What a list found.
@@ -148,18 +233,18 @@ struct Row {
 }
 
 impl Run<'_> {
-    /// Pages in the order of ids come straight from the scan, which begins where the last page ended.
-    fn by_id(&self) -> Result<Found, ReadError> {
+    /// Pages in the order in which documents come: they begin where the last page ended.
+    fn ordered(&self, access: &Access) -> Result<Found, ReadError> {
         let mut found = Found::default();
         let mut skip = self.skip();
         let (mut matched, mut bytes) = (0, 0);
-        // A count covers all that match, so it scans from the start.
-        let counting = self.query.count != Count::None;
-        let after = self.start.as_ref().map(|start| start.id.as_str()).filter(|_| !counting);
-        self.each(after, |id, body, value| {
+        // A count covers all that match, so it looks from the start.
+        let counting = self.counts_matches();
+        let start = self.start.as_ref().filter(|_| !counting);
+        let mut last = None;
+        self.each(access, start, |id, body, value| {
             matched += 1;
-            let behind = self.start.as_ref().is_some_and(|start| id <= start.id.as_str());
-            if behind {
+            if counting && self.start.is_some() && !self.is_behind_start(&self.key(body, value)?, id) {
                 return Ok(true);
             }
             if skip > 0 {
@@ -170,37 +255,73 @@ impl Run<'_> {
                 found.more = true;
                 return Ok(counting);
             }
+            last = Some(body.clone());
             let body = self.project(body, value);
             bytes += body.len();
             found.rows.push(Row { key: Vec::new(), id: id.to_owned(), body });
             Ok(true)
         })?;
-        found.count = counting.then_some(matched);
+        // Only the last row's place is needed, for the cursor.
+        if let (true, Some(row), Some(body)) = (found.more, found.rows.last_mut(), last) {
+            row.key = self.key(&body, None)?;
+        }
+        found.count = self.count(matched)?;
         Ok(found)
     }
 
+    /// Whether all that match have to be met because their number is asked for.
+    fn counts_matches(&self) -> bool {
+        self.query.count != Count::None && !self.count_is_kept()
+    }
+
+    /// The number of all documents of the latest revision is kept.
+    fn count_is_kept(&self) -> bool {
+        self.query.filter.is_none() && self.revision == self.view.revision()
+    }
+
+    /// The count to answer with, if one was asked for; `matched` were met.
+    fn count(&self, matched: u64) -> Result<Option<u64>, ReadError> {
+        Ok(match self.query.count {
+            Count::None => None,
+            _ if self.count_is_kept() => Some(self.view.counts(self.collection)?.documents),
+            _ => Some(matched),
+        })
+    }
+
+    /// What a document is sorted by.
+    fn key(&self, body: &[u8], value: Option<&Value>) -> Result<Vec<Value>, ReadError> {
+        if self.query.order.is_by_id() {
+            return Ok(Vec::new());
+        }
+        let parsed;
+        let value = match value {
+            Some(value) => value,
+            None => {
+                parsed = self.parse(body)?;
+                &parsed
+            }
+        };
+        self.query.order.key(value).map_err(|error| ReadError::InvalidOrder(error.to_string()))
+    }
+
+    fn is_behind_start(&self, key: &[Value], id: &str) -> bool {
+        let order = &self.query.order;
+        let behind = |start: &Position| order.compare(&(key, id), &(&start.key[..], start.id.as_str())).is_gt();
+        self.start.as_ref().is_none_or(behind)
+    }
+
     /// Other orders keep the best `offset + limit + 1` rows behind the cursor in a heap: memory is bounded by the page.
-    fn sorted(&self) -> Result<Found, ReadError> {
+    fn sorted(&self, access: &Access) -> Result<Found, ReadError> {
         let skip = self.skip();
         let wanted = skip + self.query.limit;
         let mut heap: BinaryHeap<Ranked<'_>> = BinaryHeap::new();
         let mut matched = 0;
         let mut bytes = 0;
         let mut more = false;
-        self.each(None, |id, body, value| {
+        self.each(access, None, |id, body, value| {
             matched += 1;
-            let parsed;
-            let value = match value {
-                Some(value) => value,
-                None => {
-                    parsed = self.parse(body)?;
-                    &parsed
-                }
-            };
-            let key = self.query.order.key(value).map_err(|error| ReadError::InvalidOrder(error.to_string()))?;
-            if let Some(start) = &self.start
-                && self.query.order.compare(&(&key, id), &(&start.key, start.id.as_str())) != Ordering::Greater
-            {
+            let key = self.key(body, value)?;
+            if !self.is_behind_start(&key, id) {
                 return Ok(true);
             }
             bytes += body.len();
@@ -218,20 +339,29 @@ impl Run<'_> {
         })?;
         let rows = heap.into_sorted_vec().into_iter().skip(skip).map(|ranked| ranked.row);
         let rows = rows.map(|row| Ok(Row { body: self.project(&row.body, None), ..row }));
-        let count = (self.query.count != Count::None).then_some(matched);
+        let count = self.count(matched)?;
         Ok(Found { rows: rows.collect::<Result<_, ReadError>>()?, more, count })
     }
 
     /// Calls `visit` with each document that matches: id, body, and the parsed body where the filter needed it. Ends when
-    /// `visit` says false.
+    /// `visit` says false. With `start`, documents come from behind it.
     fn each(
         &self,
-        after: Option<&str>,
+        access: &Access,
+        start: Option<&Position>,
         mut visit: impl FnMut(&str, &bytes::Bytes, Option<&Value>) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
-        let mut documents = self.view.documents_at(self.collection, self.revision, after);
+        let behind;
+        let access = match (access, start) {
+            (Access::Index(through), Some(start)) => {
+                behind = Access::Index(through.clone().behind(&self.query.order, &start.key, &start.id));
+                &behind
+            }
+            (access, _) => access,
+        };
+        let mut source = Source::new(self, access, start.map(|start| start.id.as_str()));
         let mut steps = 0;
-        while let Some((id, document)) = documents.next()? {
+        while let Some((id, document)) = source.next()? {
             steps += 1;
             if steps % STEPS_PER_CHECK == 0 && (self.expired)() {
                 let problem = "the query ran out of time: narrow the filter, or page by cursor";
@@ -246,6 +376,11 @@ impl Run<'_> {
                 (Some(filter), Some(value)) => filter.matches(value),
                 _ => true,
             };
+            let mut actual = self.actual.get();
+            actual.examined += 1;
+            actual.examined_bytes += document.body.len() as u64;
+            actual.matched += u64::from(matches);
+            self.actual.set(actual);
             if matches && !visit(id, &document.body, value.as_ref())? {
                 return Ok(());
             }
@@ -267,6 +402,54 @@ impl Run<'_> {
             Some(value) => select.apply(value).to_bytes().into(),
             // A stored document always parses; one that does not was reported by the filter or the digest.
             None => self.parse(body).map_or_else(|_| body.clone(), |value| select.apply(&value).to_bytes().into()),
+        }
+    }
+}
+
+/// Where documents come from.
+enum Source<'a> {
+    Scan(DocumentsAt<'a>),
+    Index {
+        view: &'a View,
+        collection: u32,
+        revision: u64,
+        index: &'a Index,
+        walk: Walk<'a>,
+        /// The ids met so far, where one may come again.
+        met: Option<HashSet<Vec<u8>>>,
+    },
+}
+
+impl<'a> Source<'a> {
+    fn new<'r: 'a>(run: &Run<'r>, access: &'a Access, after: Option<&str>) -> Self {
+        let (view, revision, collection) = (run.view, run.revision, run.collection.id);
+        match access {
+            Access::Scan { .. } => Self::Scan(view.documents_at(run.collection, revision, after)),
+            Access::Index(Through { index, stretches, reverse, repeats, .. }) => {
+                let walk = Walk::new(view, collection, index, revision, stretches.clone(), *reverse);
+                Self::Index { view, collection, revision, index, walk, met: repeats.then(HashSet::new) }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<(Vec<u8>, Document)>, ReadError> {
+        match self {
+            Source::Scan(documents) => documents.next(),
+            Source::Index { view, collection, revision, index, walk, met } => loop {
+                let Some(found) = walk.next()? else { return Ok(None) };
+                let id = found.key[values_of(index, &found.key)?.len()..].to_vec();
+                if met.as_mut().is_some_and(|met| !met.insert(id.clone())) {
+                    continue;
+                }
+                if met.as_ref().is_some_and(|met| met.len() > view.limits.query_ids_max) {
+                    let problem = "the query meets more documents than it may: narrow the filter";
+                    return Err(ReadError::TooExpensive(problem.into()));
+                }
+                let Some(document) = view.document_at(*collection, &id, *revision)? else {
+                    return Err(crate::Error::malformed("an index", "an entry's document is not there").into());
+                };
+                return Ok(Some((id, document)));
+            },
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What the upkeep of a node reads: which history has grown too old, which keys can be forgotten.
 
-use aerodb_proto::Watermark;
+use aerodb_proto::{BuildDocument, BuildIndex, IndexProgress, Watermark};
+use prost::Message;
 
 use super::{ReadError, View};
+use crate::error::Error;
 use crate::state::{META, keys, record};
 
 impl View {
@@ -46,5 +48,33 @@ impl View {
             digests.push(bytes::Bytes::copy_from_slice(keys::idempotency_digest(key)));
         }
         Ok(digests)
+    }
+
+    /// The next step of a build that is under way: up to `limit` documents; `None` when nothing is being built.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn build_step(&self, limit: usize) -> Result<Option<BuildIndex>, ReadError> {
+        let Some((collection_id, index)) = self.catalog.building() else { return Ok(None) };
+        let Some(collection) = self.catalog.by_id(collection_id) else { return Ok(None) };
+        let after = self.index_progress(collection_id, index.definition.id)?.after;
+        let mut step = BuildIndex { collection_id, index_id: index.definition.id, after, ..BuildIndex::default() };
+        let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
+        let mut found = self.documents_at(collection, self.revision(), after);
+        while let Some((id, document)) = found.next()? {
+            if step.documents.len() == limit {
+                return Ok(Some(step));
+            }
+            let id = String::from_utf8(id).map_err(|e| Error::malformed("an id", e))?;
+            step.documents.push(BuildDocument { id, revision: document.revision });
+        }
+        step.last = true;
+        Ok(Some(step))
+    }
+
+    /// How far the build of an index has come.
+    pub(super) fn index_progress(&self, collection: u32, index: u32) -> Result<IndexProgress, ReadError> {
+        let bytes = self.snapshot.get(META, &keys::index_progress(collection, index))?.unwrap_or_default();
+        Ok(IndexProgress::decode(&*bytes).map_err(|e| Error::malformed("an index's progress", e))?)
     }
 }

@@ -3,21 +3,28 @@
 mod changes;
 mod cursor;
 mod digest;
+mod entries;
 mod history;
+mod indexes;
 mod list;
 mod maintain;
+mod plan;
 #[cfg(test)]
 mod tests;
 mod versions;
 
 use std::sync::Arc;
 
-use aerodb_proto::{Caller, Collection, StateMeta};
+use aerodb_proto::{Caller, Collection, CollectionCounts, StateMeta};
 use sha2::{Digest as _, Sha256};
 
 pub use changes::{Change, Changes};
 pub use digest::Digest;
-pub use list::{Count, ListQuery, Page};
+pub use indexes::IndexInfo;
+pub use list::{Count, Explained, ListQuery, Page};
+#[cfg(test)]
+pub(crate) use plan::CHEAP_FETCHES;
+pub use plan::Candidate;
 pub use versions::{Version, Versions, VersionsQuery};
 
 pub use crate::state::record::ChangeKind;
@@ -164,6 +171,11 @@ impl View {
             return Ok(Some(document));
         }
         Ok(self.snapshot.get(DOC, &key)?.map(Document::decode).transpose()?)
+    }
+
+    /// Figures of a collection, kept with every write.
+    fn counts(&self, collection: &Collection) -> Result<CollectionCounts, ReadError> {
+        Ok(state::collection_counts(&|key| self.snapshot.get(META, key), collection.id)?)
     }
 
     /// The revision below which nothing of `collection` is kept.

@@ -19,17 +19,7 @@ mod versions;
 
 /// A list of `limit` items of everything, by id.
 fn query(limit: usize) -> ListQuery {
-    ListQuery {
-        filter: None,
-        select: None,
-        order: Order::default(),
-        limit,
-        offset: 0,
-        cursor: None,
-        count: Count::None,
-        as_of: None,
-        caller: "me".into(),
-    }
+    ListQuery { caller: "me".into(), ..ListQuery::of(limit) }
 }
 
 fn filter(text: &str) -> Option<Filter> {

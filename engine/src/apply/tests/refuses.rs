@@ -32,11 +32,12 @@ fn batch(kinds: Vec<Kind>) -> Batch {
 
 fn put_doc(id: &'static str, previous_revision: u64) -> Kind {
     let (id, body) = (Bytes::from_static(id.as_bytes()), Bytes::from_static(b"{}"));
-    Kind::PutDoc(proto::PutDoc { collection_id: 2, id, body, previous_revision, created_ms: 0 })
+    Kind::PutDoc(proto::PutDoc { collection_id: 2, id, body, previous_revision, created_ms: 0, indexes: Vec::new() })
 }
 
 fn delete_doc(id: &'static str, previous_revision: u64) -> Kind {
-    Kind::DeleteDoc(proto::DeleteDoc { collection_id: 2, id: Bytes::from_static(id.as_bytes()), previous_revision })
+    let id = Bytes::from_static(id.as_bytes());
+    Kind::DeleteDoc(proto::DeleteDoc { collection_id: 2, id, previous_revision, indexes: Vec::new() })
 }
 
 /// Applies `entries` on a fresh [`node`]; the error's kind, and nothing may have changed.

@@ -8,6 +8,7 @@ use proto::precondition::Kind as Condition;
 use proto::{Command, Precondition};
 
 use super::*;
+use crate::index::Index;
 use crate::limits::Limits;
 use crate::update::Update;
 use crate::{patch, prepare, time};
@@ -32,6 +33,8 @@ pub(super) struct Model {
     next_id: u32,
     /// By collection: what happened, in order.
     events: BTreeMap<u32, Vec<Change>>,
+    /// By collection and name; `false` once it has failed.
+    indexes: BTreeMap<(u32, String), (Index, bool)>,
     /// The watermarks.
     pub(super) oldest: BTreeMap<u32, u64>,
 }
@@ -87,6 +90,7 @@ impl Model {
         let revision = self.states.len() as u64;
         let mut state = self.states[revision as usize - 1].clone();
         let Some(written) = self.written(command, &mut state) else { return false };
+        let mut events = Vec::new();
         for (position, Written { collection, id, fields, anew }) in written.into_iter().enumerate() {
             let docs = state.get_mut(&collection).expect("the collection exists");
             let before = docs.get(&id).cloned();
@@ -107,10 +111,27 @@ impl Model {
             };
             let (after, before) = (after.map(|doc| doc.body), before.map(|doc| doc.body));
             let change = Change { revision, position: position as u32, kind, id, after, before };
+            events.push((collection, change));
+        }
+        if self.indexes.iter().any(|((id, _), (index, kept))| *kept && has_twice(index, state.get(id))) {
+            return false;
+        }
+        for (collection, change) in events {
             self.events.entry(collection).or_default().push(change);
         }
         self.states.push(state);
         true
+    }
+
+    /// The build of the index that was just made comes to its end.
+    pub(super) fn build(&mut self, command: &Command) {
+        let Some(Op::CreateIndex(create)) = &command.op else { return };
+        let id = self.names[&create.collection];
+        let state = self.states.last().cloned().unwrap_or_default();
+        let name = create.index.as_ref().unwrap().name.clone();
+        let (index, kept) = self.indexes.get_mut(&(id, name)).expect("the index was made");
+        *kept = !has_twice(index, state.get(&id));
+        self.states.push(state);
     }
 
     /// Which documents get which fields; nothing when the command is refused or a no-op.
@@ -126,8 +147,23 @@ impl Model {
                 self.next_id += 1;
                 Some(Vec::new())
             }
+            Op::CreateIndex(create) => {
+                let key = (*self.names.get(&create.collection)?, create.index.as_ref()?.name.clone());
+                if self.indexes.contains_key(&key) {
+                    return None;
+                }
+                // Writes are held against it once its build has come to its end: here that is at once.
+                self.indexes.insert(key, (Index::compile(create.index.clone()?).unwrap(), false));
+                Some(Vec::new())
+            }
+            Op::DropIndex(drop) => {
+                self.indexes.remove(&(*self.names.get(&drop.collection)?, drop.name.clone()))?;
+                Some(Vec::new())
+            }
             Op::DropCollection(drop) => {
-                state.remove(&self.names.remove(&drop.name)?);
+                let id = self.names.remove(&drop.name)?;
+                state.remove(&id);
+                self.indexes.retain(|(collection, _), _| *collection != id);
                 Some(Vec::new())
             }
             Op::Insert(insert) => {
@@ -165,6 +201,14 @@ impl Model {
             other => panic!("the model knows no {other:?}"),
         }
     }
+}
+
+/// Whether two documents have the same values in a unique index, null aside.
+fn has_twice(index: &Index, docs: Option<&Docs>) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    let values =
+        docs.into_iter().flat_map(|docs| docs.values()).flat_map(|doc| index.entries(&parse(&doc.body)).unwrap());
+    index.definition.unique && { values }.any(|(values, _)| index.claims(&values) && !seen.insert(values))
 }
 
 /// A document that gets fields (`None`: it goes).

@@ -2,7 +2,15 @@
 
 use super::*;
 
-const FILTERS: [&str; 6] = [
+const FILTERS: [&str; 14] = [
+    r#"{"n":{"$gt":1,"$lt":3}}"#,
+    r#"{"n":{"$in":[1,2.5,null]},"m":1}"#,
+    r#"{"m":{"$in":[1,[1,2],null,"x"]}}"#,
+    r#"{"s":{"$startsWith":"x"}}"#,
+    r#"{"m":{"$gt":1,"$lt":2}}"#,
+    r#"{"m.k":{"$gte":1},"s":"x"}"#,
+    r#"{"n":{"$gte":1},"m":{"$lte":2}}"#,
+    r#"{"$and":[{"n":2},{"m":{"$exists":false}}]}"#,
     "{}",
     r#"{"n":1}"#,
     r#"{"n":{"$gte":1},"s":{"$exists":false}}"#,
@@ -10,14 +18,26 @@ const FILTERS: [&str; 6] = [
     r#"{"id":{"$in":["a","b!"]}}"#,
     r#"{"n":99}"#,
 ];
-const ORDERS: [&str; 7] = ["", "n", "n.desc,m", "s.desc", "_revision.desc", "id.desc", "_created_at,m.desc"];
+const ORDERS: [&str; 11] = [
+    "s",
+    "m,n.desc",
+    "n.desc",
+    "m.desc,n",
+    "",
+    "n",
+    "n.desc,m",
+    "s.desc",
+    "_revision.desc",
+    "id.desc",
+    "_created_at,m.desc",
+];
 
 fn random_query(dice: &mut Dice) -> ListQuery {
-    let text = *dice.one_of(&FILTERS);
+    let text = *dice.one_of(&FILTERS[..]);
     ListQuery {
         filter: if dice.once_in(3) { None } else { filter(text) },
         select: dice.once_in(3).then(|| Select::parse("n,s.k").unwrap()),
-        order: Order::parse(ORDERS[dice.below(7) as usize]).unwrap(),
+        order: Order::parse(ORDERS[dice.below(ORDERS.len() as u64) as usize]).unwrap(),
         offset: if dice.once_in(2) { 0 } else { dice.below(4) as usize },
         count: *dice.one_of(&[Count::None, Count::Exact, Count::Estimated]),
         ..query(1 + dice.below(4) as usize)
@@ -105,9 +125,9 @@ fn changes(view: &View, collection: &Collection, since: u64, limit: usize, expec
 }
 
 /// Walks a random query to its end while writes go on: the pages hold exactly the documents of the first one's revision.
-fn walk(model: &mut Model, leader: &mut Leader, dice: &mut Dice) {
+fn walk(model: &mut Model, leader: &mut Leader, dice: &mut Dice) -> (u32, u32) {
     let names: Vec<_> = model.names.keys().cloned().collect();
-    let Some(name) = names.get(dice.below(names.len().max(1) as u64) as usize) else { return };
+    let Some(name) = names.get(dice.below(names.len().max(1) as u64) as usize) else { return (0, 0) };
     let number = model.names[name];
     let oldest = model.oldest.get(&number).copied().unwrap_or(0);
     let mut query = random_query(dice);
@@ -115,12 +135,13 @@ fn walk(model: &mut Model, leader: &mut Leader, dice: &mut Dice) {
     query.as_of = dice.once_in(2).then_some(revision);
     let revision = query.as_of.unwrap_or(model.revision());
     let all = expected(model, number, revision, &query);
+    let through = through_index(leader, name, &query);
     let matched = (query.count != Count::None).then_some(all.len() as u64);
     let mut found = Vec::new();
     loop {
         let page = match model.names.get(name) {
             Some(&now) if now == number => list(leader, name, &query).unwrap(),
-            _ => return,
+            _ => return through,
         };
         assert_eq!((page.revision, page.count), (revision, matched), "{query:?}");
         assert!(page.items.len() == query.limit || page.next_cursor.is_none(), "{query:?}");
@@ -136,6 +157,15 @@ fn walk(model: &mut Model, leader: &mut Leader, dice: &mut Dice) {
     }
     let skipped: Vec<_> = all.into_iter().skip(query.offset).collect();
     assert_eq!(found, skipped, "at {revision}: {query:?}");
+    through
+}
+
+/// Whether an index is used, and whether its order is.
+fn through_index(leader: &Leader, name: &str, query: &ListQuery) -> (u32, u32) {
+    let view = leader.node.view();
+    let explained = view.explain(&view.collection(name).unwrap(), query, false, &|| false).unwrap();
+    let index = explained.candidates.iter().any(|candidate| candidate.chosen && candidate.index.is_some());
+    (u32::from(index), u32::from(index && explained.ordered))
 }
 
 /// One random command, on both sides.
@@ -146,11 +176,18 @@ pub(super) fn step(model: &mut Model, leader: &mut Leader, dice: &mut Dice) {
     let outcome = leader.submit(&command);
     assert_eq!(outcome.changed, model.play(&command, time_ms), "{command:?}: {outcome:?}");
     assert_eq!(outcome.revision, model.revision(), "{command:?}");
+    if outcome.changed {
+        leader.build(1 + dice.below(3) as usize);
+        model.build(&command);
+        assert_eq!(leader.node.view().revision(), model.revision(), "{command:?}");
+    }
 }
 
 #[test]
 fn every_read_says_what_the_model_says() {
-    for seed in 0..24 {
+    let mut through = (0, 0);
+    CHEAP_FETCHES.set(true);
+    for seed in 0..36 {
         let mut dice = Dice::new(seed);
         let (mut model, mut leader) = (Model::new(), Leader::new());
         for round in 0..5 {
@@ -158,7 +195,8 @@ fn every_read_says_what_the_model_says() {
                 step(&mut model, &mut leader, &mut dice);
             }
             for _ in 0..6 {
-                walk(&mut model, &mut leader, &mut dice);
+                let (index, ordered) = walk(&mut model, &mut leader, &mut dice);
+                through = (through.0 + index, through.1 + ordered);
             }
             // Read from memory, from files, and behind a watermark.
             match (seed + round) % 3 {
@@ -169,6 +207,7 @@ fn every_read_says_what_the_model_says() {
             compare(&model, &leader, &mut dice);
         }
     }
+    assert!(through.0 > 100 && through.1 > 20, "lists went through indexes: {through:?}");
 }
 
 /// Raises the watermark of every collection to some revision, and collects what is below.

@@ -1,0 +1,132 @@
+//! `POST /api/{collection}/explain`: how a query is found, and why so.
+
+use std::time::Instant;
+
+use aerodb_engine::view::{Candidate, Explained};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::query::Wanted;
+use crate::auth::Caller;
+use crate::body;
+use crate::error::{Code, Problem};
+use crate::negotiate::{BodyForm, body_form};
+use crate::openapi::Problems;
+use crate::params::Params;
+use crate::path::CollectionPath;
+use crate::response::{ReadAt, serialized};
+use crate::state::ApiState;
+
+/// How a query is found.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Explanation {
+    /// The way that is taken.
+    plan: Way,
+    /// Whether documents come in the order asked for; else they are sorted.
+    ordered: bool,
+    /// Every way that was thought of, and why it was or was not taken.
+    candidates: Vec<Way>,
+    /// What it took, with `analyze`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actual: Option<Actual>,
+    revision: u64,
+}
+
+/// A way to documents.
+#[derive(Clone, Serialize, ToSchema)]
+struct Way {
+    /// `scan` (every document), or `index`.
+    access: &'static str,
+    index: Option<String>,
+    /// Documents or entries that it meets, about.
+    rows: u64,
+    /// What it costs, where passing over one document costs 1; null when it cannot be taken.
+    cost: Option<f64>,
+    chosen: bool,
+    reason: String,
+}
+
+/// What a query took.
+#[derive(Serialize, ToSchema)]
+struct Actual {
+    /// Documents that were looked at.
+    examined: u64,
+    /// Documents that matched.
+    matched: u64,
+    /// Documents of the page.
+    returned: u64,
+    /// Bytes of the documents that were looked at.
+    examined_bytes: u64,
+    milliseconds: f64,
+}
+
+impl From<&Candidate> for Way {
+    fn from(candidate: &Candidate) -> Self {
+        Self {
+            access: if candidate.index.is_some() { "index" } else { "scan" },
+            index: candidate.index.clone(),
+            rows: candidate.rows.round() as u64,
+            cost: candidate.cost.is_finite().then(|| (candidate.cost * 10.0).round() / 10.0),
+            chosen: candidate.chosen,
+            reason: candidate.reason.clone(),
+        }
+    }
+}
+
+/// Explains a query: the way that is taken, the others, and why; with `"analyze": true` it is run too.
+#[utoipa::path(
+    post, path = "/api/{collection}/explain", tag = "data", operation_id = "explainQuery",
+    params(
+        ("collection" = String, Path, description = "The collection's name"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `session` or `stale`"),
+        ("max_staleness_ms" = Option<u64>, Query, description = "With `stale`: how old at most"),
+        ("as_of" = Option<u64>, Query, description = "Read at this revision"),
+        ("Aerodb-Min-Revision" = Option<u64>, Header, description = "With `session`: the revision last seen"),
+    ),
+    request_body(content = crate::openapi::QueryBody, description = "As for a query; `\"analyze\": true` runs it"),
+    responses((status = 200, body = Explanation), Problems)
+)]
+pub(super) async fn explain(
+    State(state): State<ApiState>,
+    caller: Caller,
+    CollectionPath(name): CollectionPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    if body_form(&parts.headers)? != BodyForm::Json {
+        return Err(Problem::new(Code::UnsupportedMediaType, "a query is application/json"));
+    }
+    let params = Params::parse(parts.uri.query())?;
+    let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
+    let bytes = if body.bytes.is_empty() { &b"{}"[..] } else { &body.bytes };
+    let (wanted, analyze) = Wanted::to_explain(bytes, params, &parts.headers, state.limits(), caller.id())?;
+    let reading = state.read_collection(&caller, wanted.freshness, &name).await?;
+    let (view, collection, query) = (reading.view.clone(), reading.collection.clone(), wanted.query);
+    let begun = Instant::now();
+    let explained = state.blocking(move |expired| view.explain(&collection, &query, analyze, expired)).await;
+    let explained = explained.map_err(|problem| problem.at(reading.at))?;
+    let at = ReadAt { revision: explained.revision, ..reading.at };
+    Ok(at.mark(serialized(StatusCode::OK, &explanation(&explained, begun.elapsed().as_secs_f64() * 1_000.0)?)?))
+}
+
+fn explanation(explained: &Explained, milliseconds: f64) -> Result<Explanation, Problem> {
+    let chosen = explained.candidates.iter().find(|candidate| candidate.chosen);
+    let chosen = chosen.ok_or_else(|| Problem::internal("a plan without a way"))?;
+    let actual = explained.actual.map(|actual| Actual {
+        examined: actual.examined,
+        matched: actual.matched,
+        returned: actual.returned,
+        examined_bytes: actual.examined_bytes,
+        milliseconds: (milliseconds * 1_000.0).round() / 1_000.0,
+    });
+    Ok(Explanation {
+        plan: chosen.into(),
+        ordered: explained.ordered,
+        candidates: explained.candidates.iter().map(Way::from).collect(),
+        actual,
+        revision: explained.revision,
+    })
+}

@@ -1,0 +1,128 @@
+//! Index entries: they come and go as the leader worked out. An entry that goes leaves the interval in which it held.
+
+use std::collections::BTreeMap;
+
+use aerodb_proto::IndexChange;
+use prost::Message;
+
+use crate::error::Error;
+use crate::index::Role;
+use crate::kv::{Store, WriteBatch};
+use crate::state::record::Entry;
+use crate::state::{self, INDEX, INDEX_HISTORY, META, keys};
+
+/// What a run of entries of the log does to indexes.
+#[derive(Default)]
+pub(super) struct IndexWrites {
+    /// By key in [`INDEX`]: what is there now (`None`: nothing).
+    entries: BTreeMap<Vec<u8>, Option<Entry>>,
+    /// By key in [`INDEX_HISTORY`].
+    former: BTreeMap<Vec<u8>, Entry>,
+    /// By collection and index.
+    counts: BTreeMap<(u32, u32), Delta>,
+}
+
+/// What has become of an index in this run.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Delta {
+    entries: i64,
+    has_members: bool,
+    has_unsortable: bool,
+}
+
+impl IndexWrites {
+    /// A document's new version changes its entries. Returns the keys of those that are former ones now.
+    pub(super) fn change(
+        &mut self,
+        store: &dyn Store,
+        revision: u64,
+        collection: u32,
+        id: &[u8],
+        changes: &[IndexChange],
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let mut former = Vec::new();
+        for change in changes {
+            let index = change.index_id;
+            for (_, values) in change.removed.iter().map(|entry| split(entry)).collect::<Result<Vec<_>, _>>()? {
+                let key = keys::index_entry(collection, index, values, id);
+                let Some(entry) = self.entry(store, &key)? else {
+                    if change.building {
+                        continue;
+                    }
+                    return Err(Error::Inconsistent(format!(
+                        "index {index} of collection {collection} lacks an entry"
+                    )));
+                };
+                let past = keys::index_past(&key, entry.revision);
+                self.former.insert(past.clone(), Entry { revision, role: entry.role });
+                former.push(past);
+                self.entries.insert(key, None);
+                self.counts.entry((collection, index)).or_default().entries -= 1;
+            }
+            for (role, values) in change.added.iter().map(|entry| split(entry)).collect::<Result<Vec<_>, _>>()? {
+                let key = keys::index_entry(collection, index, values, id);
+                if self.entry(store, &key)?.is_some() {
+                    return Err(Error::Inconsistent(format!(
+                        "index {index} of collection {collection} has an entry twice"
+                    )));
+                }
+                self.entries.insert(key, Some(Entry { revision, role }));
+                let delta = self.counts.entry((collection, index)).or_default();
+                delta.entries += 1;
+                delta.has_members |= role == Role::Member;
+                delta.has_unsortable |= role == Role::Unsortable;
+            }
+        }
+        Ok(former)
+    }
+
+    /// An index goes, and whatever this run did to it.
+    pub(super) fn forget(&mut self, collection: u32, index: u32) {
+        let prefix = keys::index_prefix(collection, index);
+        self.entries.retain(|key, _| !key.starts_with(&prefix));
+        self.former.retain(|key, _| !key.starts_with(&prefix));
+        self.counts.remove(&(collection, index));
+    }
+
+    /// A collection goes. Its entries are left to the collector.
+    pub(super) fn forget_collection(&mut self, collection: u32) {
+        self.counts.retain(|(id, _), _| *id != collection);
+    }
+
+    /// Writes it all down.
+    pub(super) fn finish(&mut self, store: &dyn Store, batch: &mut WriteBatch) -> Result<(), Error> {
+        for (key, entry) in std::mem::take(&mut self.entries) {
+            match entry {
+                Some(entry) => batch.put(INDEX, key, entry.encode()),
+                None => batch.delete(INDEX, key),
+            }
+        }
+        for (key, entry) in std::mem::take(&mut self.former) {
+            batch.put(INDEX_HISTORY, key, entry.encode());
+        }
+        for ((collection, index), delta) in std::mem::take(&mut self.counts) {
+            if delta == Delta::default() {
+                continue;
+            }
+            let mut counts = state::index_counts(&|key| store.get(META, key), collection, index)?;
+            counts.entries = counts.entries.saturating_add_signed(delta.entries);
+            counts.has_members |= delta.has_members;
+            counts.has_unsortable |= delta.has_unsortable;
+            batch.put(META, keys::index_counts(collection, index), counts.encode_to_vec());
+        }
+        Ok(())
+    }
+
+    fn entry(&self, store: &dyn Store, key: &[u8]) -> Result<Option<Entry>, Error> {
+        if let Some(entry) = self.entries.get(key) {
+            return Ok(*entry);
+        }
+        Ok(store.get(INDEX, key)?.map(|bytes| Entry::decode(&bytes)).transpose()?)
+    }
+}
+
+/// An entry as the log carries it: its role and its values.
+fn split(entry: &[u8]) -> Result<(Role, &[u8]), Error> {
+    let parts = entry.split_first().and_then(|(role, values)| Some((Role::from_byte(*role)?, values)));
+    parts.ok_or_else(|| Error::UnknownOperation("an index entry of an unknown role".into()))
+}

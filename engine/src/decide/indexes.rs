@@ -1,0 +1,281 @@
+//! Indexes: what a document's new version changes in them, whom their unique values belong to, and how they are built.
+//!
+//! An index is built while writes go on. From its creation on every write keeps it; documents from before are added by
+//! steps that the leader proposes, in the order of ids. A step names documents and the revisions at which it saw them;
+//! what has changed since is passed over, because whoever changed it kept the index. All of this is in the state, so
+//! that another leader goes on where the last one stopped.
+
+use std::sync::Arc;
+
+use aerodb_proto as proto;
+use bytes::Bytes;
+use proto::{Collection, Effect, IndexChange, IndexState, Refusal, effect::Kind, outcome};
+
+use super::documents::{Place, Stop, Target, stored};
+use super::overlay::Overlay;
+use super::{Decision, refusal};
+use crate::error::Error;
+use crate::index::{Entries, Index, Role, Unfit};
+use crate::limits::Limits;
+use crate::state::keys;
+use crate::state::record::Document;
+
+/// Bytes of entries in one step of a build, about.
+const STEP_BYTES_MAX: usize = 1 << 20;
+
+/// What a command does to the indexes of one document.
+pub(super) struct Changes {
+    pub(super) indexes: Vec<IndexChange>,
+    /// Values of unique indexes that the document gives up, and those that it claims.
+    freed: Vec<Vec<u8>>,
+    claimed: Vec<(Vec<u8>, String)>,
+}
+
+impl Changes {
+    pub(super) fn is_unique(&self) -> bool {
+        !self.freed.is_empty() || !self.claimed.is_empty()
+    }
+}
+
+/// What changes in the indexes of `collection` when a document goes from `base` to `now`.
+pub(super) fn changes(
+    overlay: &Overlay,
+    collection: u32,
+    base: Option<&Document>,
+    now: Option<&Document>,
+) -> Result<Changes, Stop> {
+    let mut changes = Changes { indexes: Vec::new(), freed: Vec::new(), claimed: Vec::new() };
+    let indexes = overlay.catalog().indexes(collection);
+    if indexes.is_empty() {
+        return Ok(changes);
+    }
+    let parse = |document: Option<&Document>| document.map(stored).transpose();
+    let (base, now) = (parse(base)?, parse(now)?);
+    for index in indexes.iter().filter(|index| index.is_kept()) {
+        let entries = |document: &Option<crate::json::Value>| match document {
+            Some(document) => index.entries(document),
+            None => Ok(Entries::new()),
+        };
+        // What was stored before the index may not fit it; a build that meets it fails, and there is nothing to remove.
+        let (before, after) = (entries(&base).unwrap_or_default(), entries(&now).map_err(|unfit| refused(&unfit))?);
+        let building = index.is_building();
+        let without = |all: &Entries, other: &Entries| -> Vec<Bytes> {
+            let differs = |(values, role): &(&Vec<u8>, &Role)| building || other.get(*values) != Some(*role);
+            all.iter().filter(differs).map(|(values, role)| entry(*role, values)).collect()
+        };
+        let (removed, added) = (without(&before, &after), without(&after, &before));
+        if index.definition.unique {
+            let key = |values: &[u8]| keys::index_entry(collection, index.definition.id, values, &[]);
+            let claims = |entries: &Entries, other: &Entries| -> Vec<Vec<u8>> {
+                let new = entries.keys().filter(|values| building || !other.contains_key(*values));
+                new.filter(|values| index.claims(values)).map(|values| key(values)).collect()
+            };
+            changes.freed.extend(claims(&before, &after));
+            changes.claimed.extend(claims(&after, &before).into_iter().map(|key| (key, index.definition.name.clone())));
+        }
+        if !removed.is_empty() || !added.is_empty() {
+            changes.indexes.push(IndexChange { index_id: index.definition.id, removed, added, building });
+        }
+    }
+    Ok(changes)
+}
+
+/// Stages whom unique values belong to after the documents' changes; a refusal when one is another document's. All that
+/// is given up is free before anything is claimed: two documents may exchange their values in one transaction.
+pub(super) fn claim(overlay: &mut Overlay, documents: &[(String, Changes)]) -> Result<(), Stop> {
+    for (id, changes) in documents {
+        for key in &changes.freed {
+            // While it is being built, what the index has of the document may not be there yet, or be another's.
+            if overlay.owner(key)?.as_deref() == Some(id) {
+                overlay.stage_owner(key.clone(), None);
+            }
+        }
+    }
+    for (id, changes) in documents {
+        for (key, index) in &changes.claimed {
+            if overlay.owner(key)?.is_some_and(|owner| owner != *id) {
+                let detail = format!("another document has the same values in the unique index {index:?}");
+                return Err(Refusal { document_id: id.clone(), ..refusal("unique_violation", detail) }.into());
+            }
+            overlay.stage_owner(key.clone(), Some(id.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn entry(role: Role, values: &[u8]) -> Bytes {
+    [&[role.byte()], values].concat().into()
+}
+
+fn refused(unfit: &Unfit) -> Refusal {
+    refusal("index_entry_too_large", unfit.to_string())
+}
+
+/// Begins an index.
+pub(super) fn create(
+    overlay: &mut Overlay,
+    create: &proto::CreateIndex,
+    place: Place,
+    limits: &Limits,
+) -> Result<Decision, Stop> {
+    let mut collection = writable(overlay, &create.collection, "create it first")?;
+    let new = create.index.clone().unwrap_or_default();
+    if collection.indexes.iter().any(|index| index.name == new.name) {
+        let detail = format!("{:?} has an index called {:?} already", collection.name, new.name);
+        return Err(refusal("index_exists", detail).into());
+    }
+    if collection.indexes.len() >= limits.indexes_max {
+        let detail = format!("a collection has at most {} indexes: drop one first", limits.indexes_max);
+        return Err(refusal("too_many_indexes", detail).into());
+    }
+    collection.next_index_id += 1;
+    collection.indexes.push(proto::Index {
+        id: collection.next_index_id,
+        state: IndexState::Building.into(),
+        created_revision: place.revision,
+        ready_revision: 0,
+        failure: String::new(),
+        ..new
+    });
+    changed(overlay, collection, Vec::new(), Vec::new())
+}
+
+/// Drops an index, at once.
+pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropIndex) -> Result<Decision, Stop> {
+    let mut collection = writable(overlay, &drop.collection, "nothing was dropped")?;
+    let Some(at) = collection.indexes.iter().position(|index| index.name == drop.name) else {
+        let detail = format!("{:?} has no index called {:?}", collection.name, drop.name);
+        return Err(refusal("index_not_found", detail).into());
+    };
+    let index = collection.indexes.remove(at);
+    overlay.forget_owners(&keys::index_prefix(collection.id, index.id));
+    changed(overlay, collection, vec![index.id], Vec::new())
+}
+
+/// Adds documents from before the index.
+pub(super) fn build(overlay: &mut Overlay, step: &proto::BuildIndex, place: Place) -> Result<Decision, Stop> {
+    let noop = Decision::Noop { revision: place.revision - 1, result: outcome::Result::Done(proto::Done {}) };
+    let Some(collection) = overlay.catalog().by_id(step.collection_id).cloned() else { return Ok(noop) };
+    let indexes = overlay.catalog().indexes(collection.id);
+    let found = indexes.iter().find(|index| index.definition.id == step.index_id && index.is_building()).cloned();
+    let Some(index) = found else { return Ok(noop) };
+    let progress = overlay.index_progress(collection.id, index.definition.id)?;
+    if progress.after != step.after {
+        // A step of a leader that did not know how far another had come.
+        return Ok(noop);
+    }
+    let mut done = Step { progress, ..Step::default() };
+    for document in &step.documents {
+        if done.bytes > STEP_BYTES_MAX {
+            break;
+        }
+        if let Err(failure) = done.add(overlay, &collection, &index, document)? {
+            return failed(overlay, &collection, &index, failure);
+        }
+        done.visited += 1;
+        done.progress.after.clone_from(&document.id);
+    }
+    let ready = step.last && done.visited == step.documents.len();
+    let effect = proto::IndexStep {
+        collection_id: collection.id,
+        index_id: index.definition.id,
+        documents: done.documents,
+        progress: (!ready).then(|| done.progress.clone()),
+    };
+    let effect = Effect { kind: Some(Kind::IndexStep(effect)) };
+    overlay.stage_progress(collection.id, index.definition.id, done.progress);
+    if !ready {
+        return Ok(Decision::Internal { effects: vec![effect], result: outcome::Result::Done(proto::Done {}) });
+    }
+    let change = |index: &mut proto::Index| {
+        index.state = IndexState::Ready.into();
+        index.ready_revision = place.revision;
+    };
+    changed(overlay, with(&collection, &index, change), Vec::new(), vec![effect])
+}
+
+/// A step of a build, as far as it has come.
+#[derive(Default)]
+struct Step {
+    documents: Vec<proto::IndexedDocument>,
+    progress: proto::IndexProgress,
+    visited: usize,
+    bytes: usize,
+}
+
+impl Step {
+    /// Adds a document; `Err` says why it cannot be in the index.
+    fn add(
+        &mut self,
+        overlay: &mut Overlay,
+        collection: &Collection,
+        index: &Index,
+        seen: &proto::BuildDocument,
+    ) -> Result<Result<(), String>, Stop> {
+        let document = overlay.document(collection.id, &seen.id)?;
+        let as_seen = |document: &Document| {
+            document.revision == seen.revision && document.revision < index.definition.created_revision
+        };
+        let Some(document) = document.filter(as_seen) else { return Ok(Ok(())) };
+        let entries = match index.entries(&stored(&document)?) {
+            Ok(entries) => entries,
+            Err(unfit) => return Ok(Err(format!("{unfit} (document {:?})", seen.id))),
+        };
+        if index.definition.unique {
+            for values in entries.keys().filter(|values| index.claims(values)) {
+                let key = keys::index_entry(collection.id, index.definition.id, values, &[]);
+                match overlay.owner(&key)? {
+                    Some(owner) if owner != seen.id => {
+                        return Ok(Err(format!("the documents {owner:?} and {:?} have the same values", seen.id)));
+                    }
+                    _ => overlay.stage_owner(key, Some(seen.id.clone())),
+                }
+            }
+        }
+        let added: Vec<Bytes> = entries.iter().map(|(values, role)| entry(*role, values)).collect();
+        self.bytes += added.iter().map(Bytes::len).sum::<usize>() + seen.id.len();
+        self.progress.documents += 1;
+        if !added.is_empty() {
+            let id = Bytes::copy_from_slice(seen.id.as_bytes());
+            self.documents.push(proto::IndexedDocument { id, added });
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// The index cannot be: it says why, and is kept no more.
+fn failed(overlay: &mut Overlay, collection: &Collection, index: &Index, failure: String) -> Result<Decision, Stop> {
+    overlay.forget_owners(&keys::index_prefix(collection.id, index.definition.id));
+    let collection = with(collection, index, |index| {
+        index.state = IndexState::Failed.into();
+        index.failure = failure;
+    });
+    changed(overlay, collection, vec![index.definition.id], Vec::new())
+}
+
+fn with(collection: &Collection, index: &Index, change: impl FnOnce(&mut proto::Index)) -> Collection {
+    let mut collection = collection.clone();
+    collection.indexes.iter_mut().find(|found| found.id == index.definition.id).map(change);
+    collection
+}
+
+/// The collection is `collection` from now on; the entries of `cleared_indexes` go.
+fn changed(
+    overlay: &mut Overlay,
+    collection: Collection,
+    cleared_indexes: Vec<u32>,
+    mut effects: Vec<Effect>,
+) -> Result<Decision, Stop> {
+    overlay.catalog_mut().insert(collection.clone())?;
+    let info = proto::CollectionInfo { collection: Some(collection.clone()) };
+    let change = proto::ChangeCollection { collection: Some(collection), cleared_indexes };
+    effects.push(Effect { kind: Some(Kind::ChangeCollection(change)) });
+    Ok(Decision::Change { effects, result: outcome::Result::Collection(info) })
+}
+
+fn writable(overlay: &Overlay, name: &str, so: &str) -> Result<Collection, Stop> {
+    let id = Target::of(overlay, name, so)?.id;
+    let found = overlay.catalog().by_id(id).map(Arc::clone);
+    let found = found.ok_or_else(|| Error::Inconsistent(format!("the catalog lost the collection {id}")))?;
+    Ok(Collection::clone(&found))
+}

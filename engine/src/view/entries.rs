@@ -1,0 +1,180 @@
+//! The entries of an index as of a revision: those that are there now, merged with former ones whose interval covers it.
+
+use super::history::Peek;
+use super::{ReadError, View};
+use crate::error::Error;
+use crate::index::{Index, Role};
+use crate::kv::prefix_end;
+use crate::state::record::Entry;
+use crate::state::{INDEX, INDEX_HISTORY, keys};
+
+/// An entry that was found: its values and id, as its key has them, and its role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) key: Vec<u8>,
+    pub(super) role: Role,
+}
+
+/// Where in an index: keys without what all keys of the index begin with.
+pub(super) type Stretch = (Vec<u8>, Vec<u8>);
+
+/// Entries of one stretch, ascending or descending by key.
+struct Entries<'a> {
+    revision: u64,
+    reverse: bool,
+    now: Peek<'a>,
+    /// Nothing to add at the view's own revision.
+    former: Option<Peek<'a>>,
+}
+
+impl View {
+    fn entries<'a>(
+        &'a self,
+        collection: u32,
+        index: &Index,
+        revision: u64,
+        (from, to): &Stretch,
+        reverse: bool,
+    ) -> Entries<'a> {
+        let id = index.definition.id;
+        let key = |rest: &[u8]| keys::index_entry(collection, id, rest, &[]);
+        let (from, to) = (key(from), key(to));
+        let scan = |cf| Peek::new(self.snapshot.scan(cf, &from, &to, reverse));
+        let former = (revision < self.revision()).then(|| scan(INDEX_HISTORY));
+        Entries { revision, reverse, now: scan(INDEX), former }
+    }
+
+    /// How many entries a stretch has now, counted up to `max`.
+    pub(super) fn count_entries(
+        &self,
+        collection: u32,
+        index: &Index,
+        stretches: &[Stretch],
+        max: u64,
+    ) -> Result<u64, ReadError> {
+        let mut count = 0;
+        for stretch in stretches {
+            let mut entries = self.entries(collection, index, self.revision(), stretch, false);
+            while count < max && entries.next()?.is_some() {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl Entries<'_> {
+    fn next(&mut self) -> Result<Option<Found>, ReadError> {
+        loop {
+            let now = self.now.head()?.map(|(key, _)| key.to_vec());
+            let former = match &mut self.former {
+                Some(former) => {
+                    former.head()?.map(|(key, _)| past(key).map(|(entry, _)| entry.to_vec())).transpose()?
+                }
+                None => None,
+            };
+            let from_now = match (&now, &former) {
+                (None, None) => return Ok(None),
+                (Some(now), Some(former)) => {
+                    if self.reverse {
+                        now >= former
+                    } else {
+                        now <= former
+                    }
+                }
+                (now, _) => now.is_some(),
+            };
+            let taken = match (from_now, &mut self.former) {
+                (false, Some(former)) => former.take(),
+                _ => self.now.take(),
+            };
+            let Some((key, value)) = taken else { continue };
+            let entry = Entry::decode(&value)?;
+            let (key, holds) = match from_now {
+                true => (key, entry.revision <= self.revision),
+                false => {
+                    let (of, added) = past(&key)?;
+                    (of.to_vec(), added <= self.revision && self.revision < entry.revision)
+                }
+            };
+            if holds {
+                return Ok(Some(Found { key: keys::index_parts(&key).to_vec(), role: entry.role }));
+            }
+        }
+    }
+}
+
+fn past(key: &[u8]) -> Result<(&[u8], u64), Error> {
+    keys::index_past_parts(key).ok_or_else(|| Error::malformed("a former index entry", "its key is damaged"))
+}
+
+/// A walk through stretches of an index, in the order of the index or against it. Entries with the same values come by id,
+/// ascending, either way: that is how ties are broken.
+pub(super) struct Walk<'a> {
+    view: &'a View,
+    collection: u32,
+    index: &'a Index,
+    revision: u64,
+    /// Those not begun, the next one last.
+    stretches: Vec<Stretch>,
+    reverse: bool,
+    running: Option<Entries<'a>>,
+}
+
+impl<'a> Walk<'a> {
+    /// Walks `stretches`, which are in the order of the index.
+    pub(super) fn new(
+        view: &'a View,
+        collection: u32,
+        index: &'a Index,
+        revision: u64,
+        mut stretches: Vec<Stretch>,
+        reverse: bool,
+    ) -> Self {
+        if !reverse {
+            stretches.reverse();
+        }
+        Self { view, collection, index, revision, stretches, reverse, running: None }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Found>, ReadError> {
+        loop {
+            if let Some(found) = self.running.as_mut().map(Entries::next).transpose()?.flatten() {
+                return Ok(Some(found));
+            }
+            let Some(stretch) = self.stretches.pop() else { return Ok(None) };
+            let stretch = match self.reverse {
+                true => match self.last_group(stretch)? {
+                    Some(group) => group,
+                    None => continue,
+                },
+                false => stretch,
+            };
+            self.running = Some(self.view.entries(self.collection, self.index, self.revision, &stretch, false));
+        }
+    }
+
+    /// The entries of a stretch that share the greatest values in it; what lies before them is left for later.
+    fn last_group(&mut self, (from, to): Stretch) -> Result<Option<Stretch>, ReadError> {
+        let stretch = (from, to);
+        let mut backwards = self.view.entries(self.collection, self.index, self.revision, &stretch, true);
+        let Some(last) = backwards.next()? else { return Ok(None) };
+        let values = values_of(self.index, &last.key)?.to_vec();
+        let (from, to) = stretch;
+        if from < values {
+            self.stretches.push((from.clone(), values.clone()));
+        }
+        let end = match prefix_end(&values) {
+            Some(end) => end.min(to),
+            None => to,
+        };
+        Ok(Some((from.max(values), end)))
+    }
+}
+
+/// The values in the key of an entry.
+pub(super) fn values_of<'k>(index: &Index, key: &'k [u8]) -> Result<&'k [u8], ReadError> {
+    let length =
+        index.values_length(key).ok_or_else(|| Error::malformed("an index entry", "its values are damaged"))?;
+    Ok(&key[..length])
+}

@@ -1,0 +1,350 @@
+//! Which way a list is found: by looking at every document, or through an index, and which one. The choice changes what a
+//! list costs and never what it says: documents are checked against the filter whatever led to them, and every order is
+//! total.
+
+use std::sync::Arc;
+
+use aerodb_proto::{Collection, IndexCounts, IndexState};
+
+use super::entries::Stretch;
+use super::list::{Count, ListQuery};
+use super::{ReadError, View};
+use crate::filter::{Condition, Filter};
+use crate::index::Index;
+use crate::index::bounds::{self, Interval};
+use crate::json::Value;
+use crate::kv::prefix_end;
+use crate::order::Order;
+use crate::state::{self, META};
+
+/// Stretches of an index that one plan may have; beyond it, the fields that follow are not looked at.
+const STRETCHES_MAX: usize = 1_000;
+/// Entries that are counted to know how many a plan meets.
+const ESTIMATE_ENTRIES_MAX: u64 = 1_000;
+/// What it costs to fetch a document that an index led to, where passing over one in the order of ids costs 1.
+const FETCH_COST: f64 = 4.0;
+/// What sorting a document costs, in the same unit.
+const SORT_COST: f64 = 0.5;
+/// The share of documents that pass conditions of which nothing is known.
+const SHARE_UNKNOWN: f64 = 0.3;
+
+/// What a fetch is taken to cost; tests make it cheap, so that small collections are worth an index.
+fn fetch_cost() -> f64 {
+    #[cfg(test)]
+    if CHEAP_FETCHES.get() {
+        return 0.01;
+    }
+    FETCH_COST
+}
+
+#[cfg(test)]
+thread_local! {
+    pub(crate) static CHEAP_FETCHES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// How a list is found.
+pub(super) struct Plan {
+    pub(super) access: Access,
+    /// What was thought of, the chosen way too.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+/// The way to the documents.
+#[derive(Clone, Debug)]
+pub(super) enum Access {
+    /// All documents, by id.
+    Scan {
+        /// They come in the order that was asked for.
+        ordered: bool,
+    },
+    /// Those that an index leads to.
+    Index(Through),
+}
+
+/// The way through an index.
+#[derive(Clone, Debug)]
+pub(super) struct Through {
+    pub(super) index: Arc<Index>,
+    /// Where in it, in its order.
+    pub(super) stretches: Vec<Stretch>,
+    pub(super) reverse: bool,
+    /// The documents come in the order that was asked for.
+    pub(super) ordered: bool,
+    /// A document may be met more than once.
+    pub(super) repeats: bool,
+    /// Fields that the filter bounds, from the first.
+    pub(super) bounded: usize,
+    /// What the leading fields are equal to, encoded: what all keys begin with.
+    pub(super) prefix: Vec<u8>,
+    /// How many leading fields that are.
+    pub(super) equal: usize,
+}
+
+/// A way that was thought of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The index; `None` for looking at every document.
+    pub index: Option<String>,
+    /// Entries or documents that it would meet, about.
+    pub rows: f64,
+    /// What it would cost, in documents passed over.
+    pub cost: f64,
+    /// Whether it was chosen.
+    pub chosen: bool,
+    /// Why it costs that, or cannot be.
+    pub reason: String,
+}
+
+impl Access {
+    pub(super) fn is_ordered(&self) -> bool {
+        match self {
+            Access::Scan { ordered } => *ordered,
+            Access::Index(through) => through.ordered,
+        }
+    }
+}
+
+impl View {
+    /// The way to what `query` asks for at `revision`.
+    pub(super) fn plan(&self, collection: &Collection, query: &ListQuery, revision: u64) -> Result<Plan, ReadError> {
+        let documents = self.counts(collection)?.documents as f64;
+        let mut share = if query.filter.is_some() { SHARE_UNKNOWN } else { 1.0 };
+        let (mut found, mut candidates) = (Vec::new(), Vec::new());
+        for index in self.catalog.indexes(collection.id) {
+            match self.through(collection, index, query, revision)? {
+                Err(reason) => candidates.push(Candidate {
+                    index: Some(index.definition.name.clone()),
+                    rows: 0.0,
+                    cost: f64::INFINITY,
+                    chosen: false,
+                    reason: reason.to_owned(),
+                }),
+                Ok(through) => {
+                    let counts = self.index_counts(collection, index)?;
+                    let met = self.count_entries(collection.id, index, &through.stretches, ESTIMATE_ENTRIES_MAX)?;
+                    // More than are counted: half of all there are is as good a guess as any.
+                    let all = match met < ESTIMATE_ENTRIES_MAX {
+                        true => met as f64,
+                        false => (counts.entries as f64 / 2.0).max(met as f64),
+                    };
+                    if through.bounded > 0 {
+                        // What the index knows of the filter holds for the other ways too.
+                        share = share.min(all.max(1.0) / documents.max(1.0));
+                    }
+                    found.push((through, all));
+                }
+            }
+        }
+        let wanted = Wanted { query, documents, share };
+        let mut ways = vec![wanted.scan()];
+        ways.extend(found.into_iter().map(|(through, all)| wanted.through(through, all)));
+        // The first of the cheapest: the order of candidates is fixed, so that the same query goes the same way.
+        let best = (0..ways.len()).reduce(|best, way| if ways[way].1.cost < ways[best].1.cost { way } else { best });
+        let best = best.unwrap_or(0);
+        ways[best].1.chosen = true;
+        let access = ways[best].0.clone();
+        candidates.splice(0..0, ways.into_iter().map(|(_, candidate)| candidate));
+        Ok(Plan { access, candidates })
+    }
+
+    /// The way through `index`, or why there is none.
+    fn through(
+        &self,
+        collection: &Collection,
+        index: &Arc<Index>,
+        query: &ListQuery,
+        revision: u64,
+    ) -> Result<Result<Through, &'static str>, ReadError> {
+        if !index.serves(revision) {
+            return Ok(Err(match index.definition.state() {
+                IndexState::Building => "it is being built",
+                IndexState::Failed => "it failed: a document stands against it",
+                IndexState::Ready => "it was not ready at this revision",
+            }));
+        }
+        if let Some(needed) = &index.filter
+            && !query.filter.as_ref().is_some_and(|filter| implies(filter, needed))
+        {
+            return Ok(Err("it is partial, and the filter does not ask for its conditions"));
+        }
+        let counts = self.index_counts(collection, index)?;
+        let mut through = Through::bounded(index, query.filter.as_ref(), !counts.has_members);
+        through.order(&query.order, &counts);
+        if through.bounded == 0 && !through.ordered {
+            return Ok(Err("the filter bounds none of its first fields, and its order is another"));
+        }
+        Ok(Ok(through))
+    }
+
+    fn index_counts(&self, collection: &Collection, index: &Index) -> Result<IndexCounts, ReadError> {
+        Ok(state::index_counts(&|key| self.snapshot.get(META, key), collection.id, index.definition.id)?)
+    }
+}
+
+impl Through {
+    /// The stretches that `filter` leaves. `single`: no document has several entries.
+    fn bounded(index: &Arc<Index>, filter: Option<&Filter>, single: bool) -> Self {
+        let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut stretches: Option<Vec<Stretch>> = None;
+        let (mut bounded, mut equal, mut prefix) = (0, 0, Vec::new());
+        for field in &index.fields {
+            let tests = filter.map(|filter| bounds::tests_of(filter, &field.path)).unwrap_or_default();
+            let Some(mut intervals) = bounds::intervals(&tests, single) else { break };
+            if prefixes.len() * intervals.len() > STRETCHES_MAX {
+                break;
+            }
+            if field.is_descending() {
+                intervals = intervals.iter().rev().map(Interval::inverted).collect();
+            }
+            bounded += 1;
+            let points: Option<Vec<&[u8]>> =
+                intervals.iter().map(|interval| interval.as_point(field.is_descending())).collect();
+            match points {
+                Some(points) => {
+                    if points.len() == 1 && prefixes.len() == 1 {
+                        equal += 1;
+                        prefix = [&prefixes[0][..], points[0]].concat();
+                    }
+                    let with =
+                        |before: &Vec<u8>| points.iter().map(|point| [&before[..], point].concat()).collect::<Vec<_>>();
+                    prefixes = prefixes.iter().flat_map(with).collect();
+                }
+                None => {
+                    let with =
+                        |prefix: &Vec<u8>| intervals.iter().map(|interval| interval.keys(prefix)).collect::<Vec<_>>();
+                    stretches = Some(prefixes.iter().flat_map(with).collect());
+                    break;
+                }
+            }
+        }
+        let whole = |prefix: Vec<u8>| {
+            // Values are followed by values or ids: none of them begins with the greatest byte.
+            let end = prefix_end(&prefix).unwrap_or_else(|| vec![u8::MAX]);
+            (prefix, end)
+        };
+        let stretches = stretches.unwrap_or_else(|| prefixes.into_iter().map(whole).collect());
+        let exactly_one = equal == index.fields.len();
+        let index = index.clone();
+        Self {
+            index,
+            stretches,
+            reverse: false,
+            ordered: false,
+            repeats: !single && !exactly_one,
+            bounded,
+            equal,
+            prefix,
+        }
+    }
+
+    /// Looks whether the entries come in this order, or against it.
+    fn order(&mut self, order: &Order, counts: &IndexCounts) {
+        let (equal, fields) = self.index.fields.split_at(self.equal);
+        if order.is_by_id() {
+            self.ordered = fields.is_empty();
+            return;
+        }
+        // A document with several values is sorted by one of them, or cannot be sorted, which the query has to say.
+        if counts.has_members || counts.has_unsortable {
+            return;
+        }
+        // What is equal for all of them decides nothing.
+        let keys = || order.keys().iter().filter(|key| equal.iter().all(|field| field.path != key.path));
+        if keys().count() != fields.len() || !fields.iter().zip(keys()).all(|(field, key)| field.path == key.path) {
+            return;
+        }
+        let same_way =
+            |wanted: bool| fields.iter().zip(keys()).all(|(field, key)| (field.direction == key.direction) == wanted);
+        let (forward, backward) = (same_way(true), same_way(false));
+        (self.ordered, self.reverse) = (forward || backward, backward && !forward);
+    }
+
+    /// The same, from behind a document that has these sort values and this id, in the order asked for.
+    pub(super) fn behind(mut self, order: &Order, values: &[Value], id: &str) -> Self {
+        let mut key = self.prefix.clone();
+        for field in &self.index.fields[self.equal..] {
+            let at = order.keys().iter().position(|key| key.path == field.path);
+            field.encode(at.and_then(|at| values.get(at)).unwrap_or(&Value::Null), &mut key);
+        }
+        let group_end = prefix_end(&key).unwrap_or_else(|| vec![u8::MAX]);
+        // Ids hold no such byte: nothing lies between an id and this.
+        let next = [&key[..], id.as_bytes(), &[0]].concat();
+        match self.reverse {
+            false => {
+                self.stretches.retain(|(_, to)| *to > next);
+                self.stretches.iter_mut().for_each(|(from, _)| *from = std::mem::take(from).max(next.clone()));
+            }
+            true => {
+                self.stretches.retain(|(from, _)| *from < key);
+                self.stretches.iter_mut().for_each(|(_, to)| *to = std::mem::take(to).min(key.clone()));
+                self.stretches.push((next, group_end));
+            }
+        }
+        self
+    }
+}
+
+/// Whether every document that matches `filter` matches `needed`: seen only where the filter repeats its conditions.
+fn implies(filter: &Filter, needed: &Filter) -> bool {
+    needed.conditions.iter().all(|condition| repeats(filter, condition))
+}
+
+fn repeats(filter: &Filter, needed: &Condition) -> bool {
+    filter.conditions.iter().any(|condition| match (condition, needed) {
+        (Condition::And(filters), _) => filters.iter().any(|filter| repeats(filter, needed)),
+        (Condition::Field { path, tests }, Condition::Field { path: other, tests: wanted }) => {
+            path == other && wanted.iter().all(|test| tests.contains(test))
+        }
+        (condition, needed) => condition == needed,
+    })
+}
+
+/// What a way has to yield.
+struct Wanted<'a> {
+    query: &'a ListQuery,
+    /// Documents of the collection.
+    documents: f64,
+    /// The share of them that is expected to match, where nothing is known.
+    share: f64,
+}
+
+impl Wanted<'_> {
+    /// How many documents have to be met until enough match, when they come in order.
+    fn until_enough(&self, share: f64) -> f64 {
+        match self.query.count {
+            Count::Exact => f64::INFINITY,
+            Count::None | Count::Estimated => (self.query.offset + self.query.limit + 1) as f64 / share,
+        }
+    }
+
+    fn scan(&self) -> (Access, Candidate) {
+        let ordered = self.query.order.is_by_id();
+        let rows = if ordered { self.documents.min(self.until_enough(self.share)) } else { self.documents };
+        let cost = if ordered { rows } else { rows * (1.0 + SORT_COST * self.share) };
+        let reason = match ordered {
+            true => "every document, in the order of ids, until there are enough",
+            false => "every document, then sorted",
+        };
+        (Access::Scan { ordered }, Candidate { index: None, rows, cost, chosen: false, reason: reason.into() })
+    }
+
+    /// `all`: entries in its stretches, about.
+    fn through(&self, through: Through, all: f64) -> (Access, Candidate) {
+        // What the bounds do not say of the filter may still turn documents away.
+        let share = if through.bounded > 0 { 1.0 } else { self.share };
+        let rows = if through.ordered { all.min(self.until_enough(share)) } else { all };
+        let cost = rows * (fetch_cost() + if through.ordered { 0.0 } else { SORT_COST });
+        let fields = match through.bounded {
+            0 => "bounds nothing".to_owned(),
+            bounded => format!("bounds {bounded} of its {} fields", through.index.fields.len()),
+        };
+        let order = match (through.ordered, through.reverse) {
+            (true, false) => "entries come in the order asked for",
+            (true, true) => "entries come in the order asked for, read backwards",
+            (false, _) => "what is found is sorted",
+        };
+        let name = Some(through.index.definition.name.clone());
+        let reason = format!("the filter {fields}; {order}");
+        (Access::Index(through), Candidate { index: name, rows, cost, chosen: false, reason })
+    }
+}

@@ -67,6 +67,7 @@ codes! {
     InvalidIndex "invalid_index" 400 "Invalid index": "The description of an index is none; `errors` says where.";
     InvalidSelect "invalid_select" 400 "Invalid select": "The selection of fields is not one.";
     InvalidOrder "invalid_order" 400 "Invalid order": "The order is not one, or cannot be applied to these documents.";
+    InvalidGroup "invalid_group" 400 "Invalid group": "The groups or their figures are none, or cannot be made of these documents.";
     InvalidCursor "invalid_cursor" 400 "Invalid cursor": "The cursor is damaged, or comes from another query or caller.";
     InvalidId "invalid_id" 400 "Invalid id": "Ids are strings of 1 to 128 bytes without control characters, not `.` or `..`, not beginning with `_`.";
     InvalidCollectionName "invalid_collection_name" 400 "Invalid collection name": "Names have 1 to 64 letters, digits, `_` and `-`, and begin with a letter.";

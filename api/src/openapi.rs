@@ -83,6 +83,13 @@ pub(crate) struct QueryBody {
     /// `none`, `estimated` or `exact`.
     count: Option<String>,
     as_of: Option<u64>,
+    /// Groups of documents that are equal in these fields; `order` is then over what the groups show.
+    group_by: Option<Vec<String>>,
+    /// Figures of each group, such as `{"n":{"count":"*"},"total":{"sum":"amount"}}`: `count`, `sum`, `avg`, `min`, `max`.
+    #[schema(value_type = Option<Object>)]
+    aggregates: Option<serde_json::Value>,
+    /// A field, or several: each combination of their values once.
+    distinct: Option<Vec<String>>,
 }
 
 /// An error (RFC 9457).

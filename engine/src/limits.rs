@@ -27,6 +27,8 @@ pub struct Limits {
     pub changes_page_max: usize,
     /// Time that one query may run, milliseconds.
     pub query_ms_max: u64,
+    /// Groups that a query keeps in memory, bytes.
+    pub query_bytes_max: usize,
     /// Documents that a query may meet through an index that leads to some more than once.
     pub query_ids_max: usize,
     /// Collections of a cluster.
@@ -58,6 +60,7 @@ impl Default for Limits {
             page_bytes_max: 32 << 20,
             changes_page_max: 1_000,
             query_ms_max: 30_000,
+            query_bytes_max: 64 << 20,
             query_ids_max: 1_000_000,
             collections_max: 1_000,
             indexes_max: 64,

@@ -2,11 +2,11 @@
 
 use aerodb_engine::Limits;
 use aerodb_engine::filter::Filter;
-use aerodb_engine::json::Value;
+use aerodb_engine::json::{Path, Value};
 use aerodb_engine::order::Order;
 use aerodb_engine::prepare;
 use aerodb_engine::select::Select;
-use aerodb_engine::view::{Count, ListQuery};
+use aerodb_engine::view::{AGGREGATES_MAX, Aggregate, Count, GROUP_PATHS_MAX, Grouping, ListQuery};
 use http::HeaderMap;
 
 use crate::consistency::{Freshness, Mode};
@@ -33,6 +33,9 @@ struct Parts {
     offset: Option<u64>,
     cursor: Option<String>,
     count: Count,
+    group_by: Option<Vec<Path>>,
+    aggregates: Vec<(String, Aggregate)>,
+    distinct: Option<Vec<Path>>,
 }
 
 impl Wanted {
@@ -65,6 +68,7 @@ impl Wanted {
                 Some(text) => count(&text).ok_or_else(|| Problem::parameter("count", COUNTS))?,
                 None => Count::None,
             },
+            ..Parts::default()
         };
         params.finish()?;
         parts.wanted(freshness, limits, caller)
@@ -140,6 +144,9 @@ impl Wanted {
                 }
                 "cursor" => parts.cursor = Some(value.as_str().ok_or_else(|| invalid("a string"))?.to_owned()),
                 "count" => parts.count = value.as_str().and_then(count).ok_or_else(|| invalid(COUNTS))?,
+                "group_by" => parts.group_by = Some(paths(&value).ok_or_else(|| invalid(PATHS))?),
+                "distinct" => parts.distinct = Some(paths(&value).ok_or_else(|| invalid(PATHS))?),
+                "aggregates" => parts.aggregates = aggregates(&value)?,
                 "as_of" => {
                     let as_of = number(&value).ok_or_else(|| invalid("a revision"))?;
                     if freshness.as_of.is_some_and(|other| other != as_of) {
@@ -177,8 +184,76 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
+const PATHS: &str = "a field, or an array of 1 to 8 different fields such as `[\"city\",\"address.street\"]`";
+
+/// A field, or several.
+fn paths(value: &Value) -> Option<Vec<Path>> {
+    let items = value.as_array().unwrap_or(std::slice::from_ref(value));
+    let paths: Vec<Path> = items.iter().map(|item| Path::parse(item.as_str()?).ok()).collect::<Option<_>>()?;
+    let apart = paths.iter().enumerate().all(|(at, path)| !paths[..at].contains(path));
+    (apart && (1..=GROUP_PATHS_MAX).contains(&paths.len())).then_some(paths)
+}
+
+/// `{"n":{"count":"*"},"total":{"sum":"amount"}}`.
+fn aggregates(value: &Value) -> Result<Vec<(String, Aggregate)>, Problem> {
+    let refused = |path: &str, message: &str| {
+        let problem = Problem::new(Code::InvalidGroup, format!("aggregates: {message}"));
+        problem.with_mistake(format!("/aggregates{path}"), message)
+    };
+    let entries = value.as_object().ok_or_else(|| refused("", "an object of names and figures"))?;
+    if entries.len() > AGGREGATES_MAX {
+        return Err(refused("", "at most 32 figures"));
+    }
+    let one = |(name, figure): &(String, Value)| {
+        let place = format!("/{}", name.chars().take(64).collect::<String>());
+        let problem = || refused(&place, "one of `count` (a field or `*`), `sum`, `avg`, `min`, `max` with a field");
+        let Some([(function, of)]) = figure.as_object() else { return Err(problem()) };
+        let of = of.as_str().ok_or_else(problem)?;
+        if (function.as_str(), of) == ("count", "*") {
+            return Ok((name.clone(), Aggregate::Count(None)));
+        }
+        let path = Path::parse(of).map_err(|_| problem())?;
+        let aggregate = match function.as_str() {
+            "count" => Aggregate::Count(Some(path)),
+            "sum" => Aggregate::Sum(path),
+            "avg" => Aggregate::Avg(path),
+            "min" => Aggregate::Min(path),
+            "max" => Aggregate::Max(path),
+            _ => return Err(problem()),
+        };
+        Ok((name.clone(), aggregate))
+    };
+    entries.iter().map(one).collect()
+}
+
 impl Parts {
-    fn wanted(self, freshness: Freshness, limits: &Limits, caller: &str) -> Result<Wanted, Problem> {
+    /// The groups that were asked for, if any were.
+    fn grouping(&mut self) -> Result<Option<Grouping>, Problem> {
+        let refused = |message: &str| Problem::new(Code::InvalidGroup, message).with_mistake("/group_by", message);
+        let aggregates = std::mem::take(&mut self.aggregates);
+        let group_by = match (self.group_by.take(), self.distinct.take()) {
+            (Some(_), Some(_)) => return Err(refused("`distinct` is `group_by` without figures: send one of them")),
+            (None, Some(_)) if !aggregates.is_empty() => {
+                return Err(refused("`distinct` has no figures: use `group_by`"));
+            }
+            (Some(paths), None) | (None, Some(paths)) => paths,
+            (None, None) if aggregates.is_empty() => return Ok(None),
+            (None, None) => Vec::new(),
+        };
+        if self.select.is_some() {
+            return Err(refused(
+                "groups show what they are made by, and their figures: `select` has no place beside them",
+            ));
+        }
+        let shown: Vec<String> = group_by.iter().map(Path::to_string).collect();
+        if let Some((name, _)) = aggregates.iter().find(|(name, _)| shown.contains(name)) {
+            return Err(refused(&format!("{name:?} names a field and a figure: call the figure something else")));
+        }
+        Ok(Some(Grouping { group_by, aggregates }))
+    }
+
+    fn wanted(mut self, freshness: Freshness, limits: &Limits, caller: &str) -> Result<Wanted, Problem> {
+        let grouping = self.grouping()?;
         let offset = self.offset.unwrap_or(0) as usize;
         if offset > 0 && self.cursor.is_some() {
             return Err(Problem::parameter("offset", "a cursor already says where to go on: leave one of them out"));
@@ -192,6 +267,7 @@ impl Parts {
             cursor: self.cursor,
             count: self.count,
             as_of: freshness.as_of,
+            grouping,
             caller: caller.to_owned(),
         };
         // The cursor names the revision of all its pages; one that is named beside it must be the same, and nobody waits for it.
@@ -265,7 +341,21 @@ mod tests {
         assert_eq!(at(url("select=")).0, Code::InvalidSelect);
         assert_eq!(at(url("count=maybe")).0, Code::InvalidParameter);
         assert_eq!(at(url("page=2")), (Code::UnknownParameter, Some("page".into())));
-        assert_eq!(at(body(r#"{"group_by":["a"]}"#)), (Code::UnknownParameter, Some("/group_by".into())));
+        assert_eq!(at(body(r#"{"page":2}"#)), (Code::UnknownParameter, Some("/page".into())));
+        for bad in [r#"{"group_by":[]}"#, r#"{"group_by":["a","a"]}"#, r#"{"group_by":[1]}"#, r#"{"distinct":"a..b"}"#]
+        {
+            assert_eq!(at(body(bad)).0, Code::InvalidParameter, "{bad}");
+        }
+        for bad in [
+            r#"{"group_by":["a"],"distinct":"b"}"#,
+            r#"{"group_by":["a"],"select":["a"]}"#,
+            r#"{"group_by":["n"],"aggregates":{"n":{"count":"*"}}}"#,
+            r#"{"aggregates":{"n":{"median":"a"}}}"#,
+            r#"{"aggregates":{"n":{"sum":"*","avg":"a"}}}"#,
+            r#"{"aggregates":[]}"#,
+        ] {
+            assert_eq!(at(body(bad)).0, Code::InvalidGroup, "{bad}");
+        }
         assert_eq!(at(body("[]")).0, Code::InvalidParameter);
         assert_eq!(at(body("{")).0, Code::InvalidJson);
         assert_eq!(at(url("offset=5&cursor=x")), (Code::InvalidParameter, Some("offset".into())));

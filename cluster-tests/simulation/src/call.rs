@@ -6,7 +6,7 @@ use aerodb_engine::View;
 use aerodb_engine::filter::Filter;
 use aerodb_engine::json::Value;
 use aerodb_engine::order::Order;
-use aerodb_engine::view::{Change, Count, ListQuery, ReadError};
+use aerodb_engine::view::{Change, ListQuery, ReadError};
 use aerodb_proto as proto;
 use aerodb_raft::{Consistency, Error, Handle};
 use bytes::Bytes;
@@ -210,15 +210,6 @@ fn query(least: Option<i64>, by_a: bool, limit: usize, cursor: Option<String>) -
         value.and_then(|value| Filter::parse(&value).ok())
     });
     let order = if by_a { "a.desc" } else { "" };
-    ListQuery {
-        filter,
-        select: None,
-        order: Order::parse(order).unwrap_or_default(),
-        limit,
-        offset: 0,
-        cursor,
-        count: Count::None,
-        as_of: None,
-        caller: "simulation".to_owned(),
-    }
+    let order = Order::parse(order).unwrap_or_default();
+    ListQuery { filter, order, cursor, caller: "simulation".to_owned(), ..ListQuery::of(limit) }
 }

@@ -6,6 +6,7 @@ use std::collections::{BinaryHeap, HashSet};
 
 use aerodb_proto::Collection;
 
+use super::aggregate::Grouping;
 use super::cursor::Position;
 use super::entries::{Walk, values_of};
 use super::history::DocumentsAt;
@@ -50,6 +51,8 @@ pub struct ListQuery {
     pub count: Count,
     /// The revision to read at; the view's own without one.
     pub as_of: Option<u64>,
+    /// Groups of documents rather than documents; `order` is then over what they show.
+    pub grouping: Option<Grouping>,
     /// Who asks: cursors are sealed to it.
     pub caller: String,
 }
@@ -66,6 +69,7 @@ impl ListQuery {
             cursor: None,
             count: Count::None,
             as_of: None,
+            grouping: None,
             caller: String::new(),
         }
     }
@@ -150,17 +154,20 @@ impl View {
         }
         let revision = query.as_of.unwrap_or(self.revision());
         self.check_readable(collection, revision)?;
-        let plan = self.plan(collection, query, revision)?;
+        let plan = match &query.grouping {
+            Some(grouping) => self.plan(collection, &grouping.documents(query), revision)?,
+            None => self.plan(collection, query, revision)?,
+        };
         let ordered = plan.access.is_ordered();
         Ok(Explained { candidates: plan.candidates, ordered, actual: None, revision })
     }
 
-    fn run(
+    /// Where a page begins, and the revision that it is read at, which can be read; and what its cursor is sealed to.
+    pub(super) fn begin(
         &self,
         collection: &Collection,
         query: &ListQuery,
-        expired: &dyn Fn() -> bool,
-    ) -> Result<(Page, Actual, Plan), ReadError> {
+    ) -> Result<(Option<Position>, u64, Vec<u8>), ReadError> {
         let fingerprint = fingerprint(collection, query);
         let start = match &query.cursor {
             Some(cursor) => Some(self.open_cursor(cursor, &fingerprint)?),
@@ -174,6 +181,19 @@ impl View {
         }
         let revision = start.as_ref().map(|start| start.revision).or(query.as_of).unwrap_or(self.revision());
         self.check_readable(collection, revision)?;
+        Ok((start, revision, fingerprint))
+    }
+
+    fn run(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        expired: &dyn Fn() -> bool,
+    ) -> Result<(Page, Actual, Plan), ReadError> {
+        if let Some(grouping) = &query.grouping {
+            return self.group(collection, query, grouping, expired);
+        }
+        let (start, revision, fingerprint) = self.begin(collection, query)?;
         let revision = if planted!("cursor-at-the-latest") { self.revision() } else { revision };
         let plan = self.plan(collection, query, revision)?;
         let actual = Cell::default();
@@ -204,18 +224,20 @@ impl View {
 /// What makes two queries the same for a cursor. The page's size may differ.
 fn fingerprint(collection: &Collection, query: &ListQuery) -> Vec<u8> {
     let filter = query.filter.as_ref().map(ToString::to_string);
-    format!("{}\0{:?}\0{:?}\0{:?}\0{}", collection.id, filter, query.select, query.order, query.caller).into_bytes()
+    let grouping = query.grouping.as_ref().map(|grouping| format!("\0{grouping:?}")).unwrap_or_default();
+    format!("{}\0{:?}\0{:?}\0{:?}\0{}{grouping}", collection.id, filter, query.select, query.order, query.caller)
+        .into_bytes()
 }
 
 /// One list being made.
-struct Run<'a> {
-    view: &'a View,
-    collection: &'a Collection,
-    query: &'a ListQuery,
-    revision: u64,
-    start: Option<Position>,
-    expired: &'a dyn Fn() -> bool,
-    actual: &'a Cell<Actual>,
+pub(super) struct Run<'a> {
+    pub(super) view: &'a View,
+    pub(super) collection: &'a Collection,
+    pub(super) query: &'a ListQuery,
+    pub(super) revision: u64,
+    pub(super) start: Option<Position>,
+    pub(super) expired: &'a dyn Fn() -> bool,
+    pub(super) actual: &'a Cell<Actual>,
 }
 
 /// What a list found.
@@ -345,7 +367,7 @@ impl Run<'_> {
 
     /// Calls `visit` with each document that matches: id, body, and the parsed body where the filter needed it. Ends when
     /// `visit` says false. With `start`, documents come from behind it.
-    fn each(
+    pub(super) fn each(
         &self,
         access: &Access,
         start: Option<&Position>,
@@ -392,7 +414,7 @@ impl Run<'_> {
         if self.start.is_some() { 0 } else { self.query.offset }
     }
 
-    fn parse(&self, body: &[u8]) -> Result<Value, ReadError> {
+    pub(super) fn parse(&self, body: &[u8]) -> Result<Value, ReadError> {
         json::parse(body, &json::STORED).map_err(|e| crate::Error::malformed("a document", e).into())
     }
 

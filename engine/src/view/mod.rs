@@ -1,5 +1,6 @@
 //! Reading: one consistent snapshot, with the revision, the catalog and the data that belong together.
 
+mod aggregate;
 mod changes;
 mod cursor;
 mod digest;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use aerodb_proto::{Caller, Collection, CollectionCounts, StateMeta};
 use sha2::{Digest as _, Sha256};
 
+pub use aggregate::{AGGREGATES_MAX, Aggregate, GROUP_PATHS_MAX, Grouping};
 pub use changes::{Change, Changes};
 pub use digest::Digest;
 pub use indexes::IndexInfo;
@@ -89,6 +91,9 @@ pub enum ReadError {
     /// The order cannot be applied.
     #[error("{0}")]
     InvalidOrder(String),
+    /// The groups cannot be made.
+    #[error("{0}")]
+    InvalidGroup(String),
     /// The query takes more than a query may.
     #[error("{0}")]
     TooExpensive(String),

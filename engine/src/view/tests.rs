@@ -12,6 +12,7 @@ use model::Model;
 
 mod collecting;
 mod cursors;
+mod groups;
 mod model;
 mod reads;
 mod recent;
@@ -39,6 +40,7 @@ fn word<T: std::fmt::Debug>(result: Result<T, ReadError>) -> String {
         Err(ReadError::RevisionAhead { current }) => format!("ahead {current}"),
         Err(ReadError::InvalidCursor(_)) => "invalid cursor".into(),
         Err(ReadError::InvalidOrder(_)) => "invalid order".into(),
+        Err(ReadError::InvalidGroup(_)) => "invalid group".into(),
         Err(ReadError::TooExpensive(_)) => "too expensive".into(),
         Err(ReadError::Storage(error)) => format!("storage: {error}"),
     }

@@ -1,0 +1,270 @@
+//! Groups and their figures: `{"group_by": ["city"], "aggregates": {"n": {"count": "*"}, "total": {"sum": "amount"}}}`.
+//!
+//! One pass over what matches keeps a row for each group, in bounded memory. Rows are ordered by what the query asks for, and
+//! by the group's values where that leaves a tie, so pages of them are exact as pages of documents are.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use aerodb_proto::Collection;
+
+use super::cursor::Position;
+use super::list::{Actual, Count, ListQuery, Page, Run};
+use super::plan::{Access, Plan};
+use super::{ReadError, View};
+use crate::index::encode;
+use crate::json::{Path, Reached, Value};
+use crate::order::Order;
+
+/// Paths of a grouping at most.
+pub const GROUP_PATHS_MAX: usize = 8;
+/// Figures of a grouping at most.
+pub const AGGREGATES_MAX: usize = 32;
+
+/// What is asked for of each group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouping {
+    /// Documents with equal values here are a group; all are one without.
+    pub group_by: Vec<Path>,
+    /// Figures, by the names that they have in the answer.
+    pub aggregates: Vec<(String, Aggregate)>,
+}
+
+/// A figure of a group. Documents in which the path leads to nothing, or to null, do not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aggregate {
+    /// How many documents; all without a path.
+    Count(Option<Path>),
+    /// The sum of what are numbers: whole while all of them are and it fits 64 bits.
+    Sum(Path),
+    /// The mean of what are numbers; null without any.
+    Avg(Path),
+    /// The least value, in the order of all values; null without any.
+    Min(Path),
+    /// The greatest value; null without any.
+    Max(Path),
+}
+
+/// What has been seen of a group for one figure.
+#[derive(Clone, Debug)]
+enum Tally {
+    Count(u64),
+    Sum { whole: i128, float: Option<f64>, numbers: u64 },
+    Extreme(Option<Value>),
+}
+
+struct Group {
+    values: Vec<Value>,
+    tallies: Vec<Tally>,
+}
+
+impl Aggregate {
+    fn begin(&self) -> Tally {
+        match self {
+            Aggregate::Count(_) => Tally::Count(0),
+            Aggregate::Sum(_) | Aggregate::Avg(_) => Tally::Sum { whole: 0, float: None, numbers: 0 },
+            Aggregate::Min(_) | Aggregate::Max(_) => Tally::Extreme(None),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Aggregate::Count(path) => path.as_ref(),
+            Aggregate::Sum(path) | Aggregate::Avg(path) | Aggregate::Min(path) | Aggregate::Max(path) => Some(path),
+        }
+    }
+
+    /// Takes in a document; returns by how many bytes the tally has grown.
+    fn add(&self, tally: &mut Tally, document: &Value) -> Result<usize, ReadError> {
+        let value = match self.path() {
+            None => None,
+            Some(path) => match single(path, document)? {
+                Value::Null => return Ok(0),
+                value => Some(value),
+            },
+        };
+        match (tally, value) {
+            (Tally::Count(count), _) => *count += 1,
+            (Tally::Sum { whole, float, numbers }, Some(value)) => {
+                match value {
+                    Value::Int(int) => *whole += i128::from(*int),
+                    Value::UInt(int) => *whole += i128::from(*int),
+                    Value::Float(number) => *float.get_or_insert(0.0) += number,
+                    _ => return Ok(0),
+                }
+                *numbers += 1;
+            }
+            (Tally::Extreme(extreme), Some(value)) => {
+                let wanted = if matches!(self, Aggregate::Min(_)) { Ordering::Less } else { Ordering::Greater };
+                if extreme.as_ref().is_none_or(|extreme| value.compare(extreme) == wanted) {
+                    *extreme = Some(value.clone());
+                    return Ok(value.to_bytes().len());
+                }
+            }
+            (Tally::Sum { .. } | Tally::Extreme(_), None) => {}
+        }
+        Ok(0)
+    }
+
+    fn end(&self, tally: Tally) -> Value {
+        match (self, tally) {
+            (_, Tally::Count(count)) => Value::from(count),
+            (_, Tally::Extreme(extreme)) => extreme.unwrap_or(Value::Null),
+            (Aggregate::Avg(_), Tally::Sum { numbers: 0, .. }) => Value::Null,
+            (Aggregate::Avg(_), Tally::Sum { whole, float, numbers }) => {
+                number((whole as f64 + float.unwrap_or(0.0)) / numbers as f64)
+            }
+            (_, Tally::Sum { whole, float: Some(float), .. }) => number(whole as f64 + float),
+            (_, Tally::Sum { whole, float: None, .. }) => match (i64::try_from(whole), u64::try_from(whole)) {
+                (Ok(int), _) => Value::Int(int),
+                (_, Ok(int)) => Value::UInt(int),
+                _ => number(whole as f64),
+            },
+        }
+    }
+}
+
+/// A float as JSON has it: what is not finite is null.
+fn number(float: f64) -> Value {
+    if float.is_finite() { Value::Float(float) } else { Value::Null }
+}
+
+/// The one value that a path leads to; null when there is none.
+fn single<'v>(path: &Path, document: &'v Value) -> Result<&'v Value, ReadError> {
+    match path.single(document) {
+        Reached::One(value) => Ok(value),
+        Reached::Missing => Ok(&Value::Null),
+        Reached::Many => {
+            let problem = format!("`{path}` leads through an array of objects: there is not one value");
+            Err(ReadError::InvalidGroup(problem))
+        }
+    }
+}
+
+impl Grouping {
+    /// The documents that the groups of `query` are made of.
+    pub(super) fn documents(&self, query: &ListQuery) -> ListQuery {
+        ListQuery {
+            order: Order::default(),
+            // All of them: a plan that stops early would be no help.
+            limit: usize::MAX / 2,
+            offset: 0,
+            cursor: None,
+            count: Count::None,
+            grouping: None,
+            ..query.clone()
+        }
+    }
+}
+
+impl View {
+    /// The groups that `query` and `grouping` ask for. `query.order` is over what the answer shows.
+    pub(super) fn group(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        grouping: &Grouping,
+        expired: &dyn Fn() -> bool,
+    ) -> Result<(Page, Actual, Plan), ReadError> {
+        let (start, revision, fingerprint) = self.begin(collection, query)?;
+        let documents = grouping.documents(query);
+        let plan = self.plan(collection, &documents, revision)?;
+        let actual = Cell::default();
+        let run = Run { view: self, collection, query: &documents, revision, start: None, expired, actual: &actual };
+        let mut rows = self.rows(&run, &plan.access, grouping, &query.order)?;
+        rows.sort_unstable_by(|a, b| query.order.compare(&a.place, &b.place));
+        let count = (query.count != Count::None).then_some(rows.len() as u64);
+        let behind = |row: &Row| {
+            let start = start.as_ref().map(|start| (start.key.clone(), start.id.clone()));
+            start.is_none_or(|start| query.order.compare(&row.place, &start).is_gt())
+        };
+        let skip = if start.is_some() { 0 } else { query.offset };
+        let mut rest = rows.into_iter().filter(behind).skip(skip).peekable();
+        let page: Vec<Row> = rest.by_ref().take(query.limit).collect();
+        let next_cursor = match (rest.peek(), page.last()) {
+            (Some(_), Some(last)) => {
+                let (key, id) = last.place.clone();
+                Some(self.seal_cursor(&Position { revision, key, id }, &fingerprint)?)
+            }
+            _ => None,
+        };
+        let items: Vec<_> = page.into_iter().map(|row| row.value.to_bytes().into()).collect();
+        let actual = Actual { returned: items.len() as u64, ..actual.get() };
+        Ok((Page { items, next_cursor, count, revision }, actual, plan))
+    }
+
+    fn rows(&self, run: &Run<'_>, access: &Access, grouping: &Grouping, order: &Order) -> Result<Vec<Row>, ReadError> {
+        let mut groups: HashMap<Vec<u8>, Group> = HashMap::new();
+        let begin = |values: Vec<Value>| Group {
+            values,
+            tallies: grouping.aggregates.iter().map(|(_, aggregate)| aggregate.begin()).collect(),
+        };
+        if grouping.group_by.is_empty() {
+            groups.insert(Vec::new(), begin(Vec::new()));
+        }
+        let (mut bytes, bytes_max) = (0, self.limits.query_bytes_max);
+        run.each(access, None, |_, body, value| {
+            let parsed;
+            let document = match value {
+                Some(value) => value,
+                None => {
+                    parsed = run.parse(body)?;
+                    &parsed
+                }
+            };
+            let mut key = Vec::new();
+            for path in &grouping.group_by {
+                encode::encode(single(path, document)?, &mut key);
+            }
+            if !groups.contains_key(&key) {
+                let values = grouping.group_by.iter().map(|path| single(path, document).cloned());
+                bytes += 2 * key.len() + GROUP_BYTES + TALLY_BYTES * grouping.aggregates.len();
+                groups.insert(key.clone(), begin(values.collect::<Result<_, _>>()?));
+            }
+            if let Some(group) = groups.get_mut(&key) {
+                for ((_, aggregate), tally) in grouping.aggregates.iter().zip(&mut group.tallies) {
+                    bytes += aggregate.add(tally, document)?;
+                }
+            }
+            if bytes > bytes_max {
+                let problem =
+                    "there are more groups than a query may keep in memory: narrow the filter, or group by less";
+                return Err(ReadError::TooExpensive(problem.into()));
+            }
+            Ok(true)
+        })?;
+        groups.into_iter().map(|(key, group)| Row::of(key, group, grouping, order)).collect()
+    }
+}
+
+/// What a group takes in memory beside its values, bytes, about.
+const GROUP_BYTES: usize = 160;
+/// What a figure takes, bytes, about.
+const TALLY_BYTES: usize = 48;
+
+/// A group as it is answered.
+struct Row {
+    /// What it is ordered by, and the group's values as text without a tie.
+    place: (Vec<Value>, String),
+    value: Value,
+}
+
+impl Row {
+    fn of(key: Vec<u8>, group: Group, grouping: &Grouping, order: &Order) -> Result<Self, ReadError> {
+        let values = grouping.group_by.iter().map(Path::to_string).zip(group.values);
+        let figures = grouping.aggregates.iter().zip(group.tallies);
+        let figures = figures.map(|((name, aggregate), tally)| (name.clone(), aggregate.end(tally)));
+        let members: Vec<(String, Value)> = values.chain(figures).collect();
+        // The answer shows a path such as `a.b` as one name, and is ordered by what it shows.
+        let shown = |path: &Path| {
+            let name = path.to_string();
+            members.iter().find(|(member, _)| *member == name).map(|(_, value)| value.clone()).ok_or_else(|| {
+                ReadError::InvalidOrder(format!("cannot order groups by `{name}`: the answer has no such field"))
+            })
+        };
+        let place = order.keys().iter().map(|key| shown(&key.path)).collect::<Result<_, _>>()?;
+        let tie = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { place: (place, tie), value: Value::Object(members) })
+    }
+}

@@ -84,6 +84,7 @@ codes! {
     RequestTimeout "request_timeout" 408 "Body too slow": "The body did not arrive in time.";
     // The state stands against it.
     AlreadyExists "already_exists" 409 "Document exists": "There is a document with this id already; `document_id` names it, `index` its place in the request.";
+    TooManyAffected "too_many_affected" 409 "Too many affected": "More documents match than `max_affected` allows: nothing was changed.";
     UniqueViolation "unique_violation" 409 "Value taken": "Another document has the same values in a unique index; `document_id` names the one that was to be written.";
     IndexExists "index_exists" 409 "Index exists": "The collection has an index with this name already.";
     IndexFailed "index_failed" 409 "Index failed": "Documents that are there already stand against the index; `detail` names one. The index is not kept: drop it.";
@@ -110,6 +111,7 @@ codes! {
     Internal "internal" 500 "Internal error": "A bug. The request id finds the cause in the node's log.";
     NoLeader "no_leader" 503 "No leader": "The node knows no leader: an election is under way, or the node is cut off. Try again, or another node.";
     QuorumLost "quorum_lost" 503 "Quorum lost": "Too few nodes are up to decide anything.";
+    PreparedTooEarly "prepared_too_early" 503 "Too much changed meanwhile": "The collection changes faster than what matches can be found: try again, with a narrower filter or an index.";
     Overloaded "overloaded" 503 "Overloaded": "The node has as much to do as it may take on: try again a little later.";
     DeadlineExceeded "deadline_exceeded" 503 "Deadline exceeded": "It did not happen in time; nothing was written.";
     TooStale "too_stale" 503 "Too stale": "The node's data is older than `max_staleness_ms`, or of unknown age.";

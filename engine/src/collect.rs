@@ -7,6 +7,8 @@ use crate::kv::{Snapshot, Store, WriteBatch};
 use crate::state::record::{self, Change};
 use crate::state::{self, CHANGE, DOC, HISTORY, INDEX, INDEX_HISTORY, META, keys};
 
+/// Bytes of events that one step looks at.
+const STEP_BYTES_MAX: usize = 4 << 20;
 /// Events that one step looks at.
 const STEP_EVENTS_MAX: usize = 2_000;
 
@@ -37,12 +39,15 @@ fn trim(store: &dyn Store, snapshot: &dyn Snapshot, collection: u32, watermark: 
     let (from, to) = (keys::collection_prefix(collection), keys::change(collection, watermark.saturating_add(1), 0));
     let mut scan = snapshot.scan(CHANGE, &from, &to, false);
     let mut batch = WriteBatch::new();
-    let mut events = 0;
+    let (mut events, mut bytes) = (0, 0);
+    let mut more = false;
     while let Some((key, value)) = scan.next()? {
-        if events == STEP_EVENTS_MAX {
+        if events == STEP_EVENTS_MAX || bytes > STEP_BYTES_MAX {
+            more = true;
             break;
         }
         events += 1;
+        bytes += value.len();
         let event = Change::decode(value)?;
         if event.previous != 0 {
             batch.delete(HISTORY, keys::history(collection, &event.id, event.previous));
@@ -55,7 +60,7 @@ fn trim(store: &dyn Store, snapshot: &dyn Snapshot, collection: u32, watermark: 
     if !batch.is_empty() {
         store.write(batch, false)?;
     }
-    Ok(events == STEP_EVENTS_MAX)
+    Ok(more)
 }
 
 /// Removes the ranges of one dropped collection.

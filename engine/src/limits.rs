@@ -15,6 +15,10 @@ pub struct Limits {
     pub transaction_operations_max: usize,
     /// Documents that one transaction reads and writes, bytes.
     pub transaction_bytes_max: usize,
+    /// Documents that one command may change by a filter.
+    pub bulk_documents_max: usize,
+    /// Index entries that one command adds and removes, bytes. With its documents they stay below what an entry of the log may take.
+    pub command_entries_bytes_max: usize,
     /// Items of a page when the request names no number.
     pub page_items_default: usize,
     /// Items of a page at most.
@@ -54,6 +58,8 @@ impl Default for Limits {
             insert_documents_max: 1_000,
             transaction_operations_max: 1_000,
             transaction_bytes_max: 8 << 20,
+            bulk_documents_max: 2_000,
+            command_entries_bytes_max: 6 << 20,
             page_items_default: 100,
             page_items_max: 1_000,
             page_offset_max: 100_000,

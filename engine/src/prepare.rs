@@ -127,12 +127,22 @@ pub fn patch(id: &str, bytes: &[u8], limits: &Limits) -> Result<Bytes, Error> {
     change(body(bytes, limits)?, Some(id))
 }
 
+/// The change of `PATCH /api/{c}?filter=`, canonical.
+///
+/// # Errors
+/// When the body is not acceptable.
+pub fn patch_many(bytes: &[u8], limits: &Limits) -> Result<Bytes, Error> {
+    change(body(bytes, limits)?, None)
+}
+
 /// The same of a change that was read already; without an id it may name none.
 fn change(value: Value, id: Option<&str>) -> Result<Bytes, Error> {
     let mut fields = object(value)?;
     if Update::is_meant(&fields) {
-        let update = Update::parse(&fields)
-            .map_err(|error| Error::new(ErrorKind::Malformed, error.code, error.path, error.message))?;
+        let update = Update::parse(&fields).map_err(|error| {
+            let kind = if error.code == "invalid_field_name" { ErrorKind::Invalid } else { ErrorKind::Malformed };
+            Error::new(kind, error.code, error.path, error.message)
+        })?;
         check_update(&update)?;
         return Ok(Value::Object(fields).to_bytes().into());
     }

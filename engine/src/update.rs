@@ -5,8 +5,10 @@
 //! update may touch the same place, so their order does not matter.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use crate::filter::{self, ElemMatch};
+use crate::index::encode;
 use crate::json::{Path, Segment, Value};
 
 /// The most edits of an update.
@@ -50,7 +52,7 @@ enum Unwanted {
     Matching(ElemMatch),
 }
 
-/// Why a value is no update. The code is always `invalid_update`, unless the path or a filter in it is at fault.
+/// Why a value is no update. The code is `invalid_update`, unless a name, a path or a filter in it is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -88,11 +90,18 @@ impl Update {
             if !OPERATORS.contains(&operator.as_str()) {
                 let shown: String = operator.chars().take(64).collect();
                 let known = OPERATORS.join(" ");
-                let message = match operator.starts_with('$') {
-                    true => format!("`{shown}` is no update operator; there are {known}"),
-                    false => format!("`{shown}` stands beside update operators: send a merge patch, or `$set` it"),
-                };
-                return Err(invalid(operator, None, message));
+                return Err(match operator.starts_with('$') {
+                    // It may be meant as a field, and no field is called so.
+                    true => Error {
+                        code: "invalid_field_name",
+                        ..invalid(operator, None, format!("`{shown}` is no update operator; there are {known}"))
+                    },
+                    false => {
+                        let message =
+                            format!("`{shown}` stands beside update operators: send a merge patch, or `$set` it");
+                        invalid(operator, None, message)
+                    }
+                });
             }
             let Value::Object(operands) = operands else {
                 return Err(invalid(operator, None, format!("{operator} takes an object of paths")));
@@ -244,15 +253,19 @@ impl Edit {
             }),
             Operation::AddToSet(values) => place(segments, document, &mut |found| {
                 let items = array(found, "$addToSet")?;
-                for value in values {
-                    if !items.iter().any(|item| item.equals(value)) {
-                        items.push(value.clone());
-                    }
-                }
+                // Equal values have equal encodings: a long list and a long array must not multiply.
+                let mut known: HashSet<Vec<u8>> = items.iter().map(encoded).collect();
+                items.extend(values.iter().filter(|value| known.insert(encoded(value))).cloned());
                 Ok(())
             }),
         }
     }
+}
+
+fn encoded(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode::encode(value, &mut bytes);
+    bytes
 }
 
 impl Unwanted {
@@ -460,7 +473,7 @@ mod tests {
     fn refuses_what_is_no_update() {
         for (update, code, path) in [
             (r#"{"$set":{"a":1},"b":2}"#, "invalid_update", "/b"),
-            (r#"{"$rename":{"a":"b"}}"#, "invalid_update", "/$rename"),
+            (r#"{"$rename":{"a":"b"}}"#, "invalid_field_name", "/$rename"),
             (r#"{"$set":3}"#, "invalid_update", "/$set"),
             (r#"{"$set":{"a..b":3}}"#, "invalid_path", "/$set/a..b"),
             (r#"{"$set":{"$a":3}}"#, "invalid_path", "/$set/$a"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aerodb_engine::view::ReadError;
 use aerodb_proto as proto;
 use openraft::async_runtime::watch::WatchReceiver;
 use proto::command::Op;
@@ -332,9 +333,16 @@ async fn build_indexes(node: Arc<Node>) {
 async fn build_step(node: &Arc<Node>) -> bool {
     loop {
         let here = node.clone();
-        let read =
-            move || here.engine.view().ok().and_then(|view| view.build_step(BUILD_DOCUMENTS_PER_STEP).ok()).flatten();
-        let Some(step) = run_blocking(node.spawner.as_ref(), read).await else { return true };
+        let read = move || here.engine.view()?.build_step(BUILD_DOCUMENTS_PER_STEP);
+        let step: Result<_, ReadError> = run_blocking(node.spawner.as_ref(), read).await;
+        let step = match step {
+            Ok(Some(step)) => step,
+            Ok(None) => return true,
+            Err(error) => {
+                tracing::warn!(%error, "an index's build cannot go on");
+                return false;
+            }
+        };
         let after = step.after.clone();
         let command = Command { op: Some(Op::BuildIndex(step)), ..Command::default() };
         let decided = node.submitter.submit_internal(command, Instant::now() + PATIENCE).await;

@@ -1,5 +1,6 @@
 //! `/api`: documents. What is read comes from one `View`; what is written is decided by the cluster.
 
+mod bulk;
 mod changes;
 mod csv;
 mod document;
@@ -26,7 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     let as_id = || get(document::get).put(write::put).patch(write::patch).delete(write::delete);
     let empty_id = Router::new().route("/api/{collection}/", axum::routing::any(empty_id));
     OpenApiRouter::new()
-        .routes(routes!(list::list, write::insert))
+        .routes(routes!(list::list, write::insert, bulk::patch, bulk::delete))
         .routes(routes!(document::get, write::put, write::patch, write::delete))
         .routes(routes!(history::history))
         .routes(routes!(changes::changes))

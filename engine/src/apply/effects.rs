@@ -83,7 +83,7 @@ impl<'a> Writer<'a> {
             let mut counts = state::collection_counts(&|key| self.store.get(META, key), collection)?;
             counts.documents = counts.documents.saturating_add_signed(documents);
             counts.bytes = counts.bytes.saturating_add_signed(bytes);
-            self.batch.put(META, keys::collection_counts(collection), counts.encode_to_vec());
+            put_figures(&mut self.batch, keys::collection_counts(collection), &counts);
         }
         Ok(())
     }
@@ -322,6 +322,14 @@ impl<'a> Writer<'a> {
     pub(super) fn delete_meta(&mut self, key: Vec<u8>) {
         self.pending.insert(key.clone(), None);
         self.batch.delete(META, key);
+    }
+}
+
+/// Writes figures. Such as say nothing have no record: what comes and goes leaves the same state in one run and in two.
+pub(super) fn put_figures<M: Message + Default + PartialEq>(batch: &mut WriteBatch, key: Vec<u8>, figures: &M) {
+    match *figures == M::default() {
+        true => batch.delete(META, key),
+        false => batch.put(META, key, figures.encode_to_vec()),
     }
 }
 

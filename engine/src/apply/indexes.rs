@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aerodb_proto::IndexChange;
-use prost::Message;
-
+use super::effects::put_figures;
 use crate::error::Error;
 use crate::index::Role;
 use crate::kv::{Store, WriteBatch};
 use crate::state::record::Entry;
 use crate::state::{self, INDEX, INDEX_HISTORY, META, keys};
+use aerodb_proto::IndexChange;
 
 /// What a run of entries of the log does to indexes.
 #[derive(Default)]
@@ -108,7 +107,7 @@ impl IndexWrites {
             counts.entries = counts.entries.saturating_add_signed(delta.entries);
             counts.has_members |= delta.has_members;
             counts.has_unsortable |= delta.has_unsortable;
-            batch.put(META, keys::index_counts(collection, index), counts.encode_to_vec());
+            put_figures(batch, keys::index_counts(collection, index), &counts);
         }
         Ok(())
     }

@@ -55,6 +55,17 @@ impl Stop {
         }
     }
 
+    /// The same, with the place in the request of the document that it is about.
+    pub(super) fn place(self, find: impl FnOnce(&str) -> Option<usize>) -> Self {
+        match &self {
+            Stop::Refused(refusal) => match find(&refusal.document_id) {
+                Some(index) => self.at(index),
+                None => self,
+            },
+            Stop::Failed(_) => self,
+        }
+    }
+
     /// The same, of the operation at `index` of its request.
     pub(super) fn at(self, index: usize) -> Self {
         match self {
@@ -205,7 +216,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn filter(&self, bytes: &[u8]) -> Result<Filter, Refusal> {
+    pub(super) fn filter(&self, bytes: &[u8]) -> Result<Filter, Refusal> {
         let value = json::parse(bytes, &prepare::json_limits(self.limits));
         let value = value.map_err(|error| refusal(error.code(), error.to_string()))?;
         Filter::parse(&value).map_err(|error| refusal(error.code(), error.to_string()))
@@ -258,7 +269,8 @@ pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -
         documents.push(writer.insert(&to, document).map_err(|stop| stop.at(index))?.reference);
     }
     let created = !documents.is_empty();
-    writer.conclude(result(to, documents, insert.many, created))
+    let decision = writer.conclude(result(to, documents, insert.many, created));
+    decision.map_err(|stop| stop.place(|id| insert.documents.iter().position(|document| document.id == id)))
 }
 
 pub(super) fn put(writer: &mut Writer<'_>, put: &proto::PutDocument) -> Result<Decision, Stop> {

@@ -23,12 +23,20 @@ use crate::state::record::Document;
 /// Bytes of entries in one step of a build, about.
 const STEP_BYTES_MAX: usize = 1 << 20;
 
+/// What an entry takes beside its values: its place in a message, and the id in its key.
+const ENTRY_OVERHEAD_BYTES: usize = 16;
+
 /// What a command does to the indexes of one document.
 pub(super) struct Changes {
     pub(super) indexes: Vec<IndexChange>,
     /// Values of unique indexes that the document gives up, and those that it claims.
     freed: Vec<Vec<u8>>,
     claimed: Vec<(Vec<u8>, String)>,
+}
+
+/// What a change takes in the log, about.
+pub(super) fn bytes(change: &IndexChange) -> usize {
+    change.removed.iter().chain(&change.added).map(|entry| entry.len() + ENTRY_OVERHEAD_BYTES).sum()
 }
 
 impl Changes {

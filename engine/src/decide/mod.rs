@@ -4,6 +4,7 @@
 //! The caller (`raft`) owns the epochs: it begins a [`Decider`] when the first entry of its term is applied, hands every
 //! batch to the log in order, and drops the decider when a hand-over is refused or an entry comes back void.
 
+mod bulk;
 mod caller;
 mod catalog;
 mod documents;
@@ -165,6 +166,7 @@ impl Decider {
             Op::Patch(patch) => documents::patch(&mut writer, patch)?,
             Op::Delete(delete) => documents::delete(&mut writer, delete)?,
             Op::Transaction(transaction) => transaction::transact(&mut writer, transaction)?,
+            Op::Bulk(bulk) => bulk::write(&mut writer, bulk)?,
             Op::CreateCollection(create) => catalog::create(overlay, create, place, limits)?,
             Op::DropCollection(drop) => catalog::drop(overlay, drop)?,
             Op::CreateIndex(create) => indexes::create(overlay, create, place, limits)?,
@@ -190,6 +192,8 @@ impl Decider {
             // A no-op with an idempotency key is remembered, so it takes a place in the log (rule 6).
             Decision::Noop { revision, result } if remember.is_some() => (Vec::new(), result, false, revision),
             Decision::Noop { revision, result } => {
+                // What was written and taken back by one command is part of none.
+                self.overlay.discard();
                 return self.read(Outcome { revision, time_ms, changed: false, result: Some(result) });
             }
         };

@@ -15,8 +15,8 @@ use proto::effect::Kind;
 use proto::{Effect, IdempotencyRecord, Outcome};
 
 use super::documents::Stop;
-use super::indexes;
 use super::sessions::{Number, SessionNotes};
+use super::{indexes, refusal};
 use crate::catalog::Catalog;
 use crate::engine::{Current, Engine};
 use crate::error::Error;
@@ -32,6 +32,8 @@ pub(super) struct Overlay {
     documents: HashMap<DocKey, Pending>,
     /// In the order in which they were first written: that of their effects.
     staged: IndexMap<DocKey, Staged>,
+    /// What the staged documents take, before and after.
+    staged_bytes: usize,
     catalog: Arc<Catalog>,
     staged_catalog: Option<Catalog>,
     next_collection_id: u32,
@@ -80,6 +82,7 @@ impl Overlay {
             engine,
             documents: HashMap::new(),
             staged: IndexMap::new(),
+            staged_bytes: 0,
             next_collection_id: current.meta.next_collection_id.max(crate::catalog::API_KEYS),
             identity_known: !current.catalog.is_empty(),
             catalog: current.catalog,
@@ -144,6 +147,21 @@ impl Overlay {
         pending.document.is_none().then_some(pending.revision)
     }
 
+    /// The documents of a collection that commands write which are decided and not applied yet.
+    pub(super) fn pending_ids(&self, collection: u32) -> impl Iterator<Item = String> {
+        self.documents.keys().filter(move |(of, _)| *of == collection).map(|(_, id)| id.clone())
+    }
+
+    /// Bytes of what the command has written so far, and of what was there before.
+    pub(super) fn staged_bytes(&self) -> usize {
+        self.staged_bytes
+    }
+
+    /// How many documents the command writes.
+    pub(super) fn staged_count(&self) -> usize {
+        self.staged.len()
+    }
+
     fn decided(&self, key: &DocKey) -> Result<Option<Document>, Error> {
         if let Some(pending) = self.documents.get(key)
             && !planted!("decide-without-overlay")
@@ -155,9 +173,12 @@ impl Overlay {
 
     /// Notes that the command leaves `now` where it found `found`.
     pub(super) fn stage_document(&mut self, collection: u32, id: &str, found: Option<Document>, now: Option<Document>) {
+        let length = |document: &Option<Document>| document.as_ref().map_or(0, |document| document.body.len());
+        self.staged_bytes += length(&now);
         match self.staged.entry((collection, id.to_owned())) {
             indexmap::map::Entry::Occupied(mut staged) => staged.get_mut().now = now,
             indexmap::map::Entry::Vacant(vacant) => {
+                self.staged_bytes += length(&found);
                 vacant.insert(Staged { base: found, now });
             }
         }
@@ -170,10 +191,17 @@ impl Overlay {
     /// When an index stands against it.
     pub(super) fn staged_effects(&mut self) -> Result<Vec<Effect>, Stop> {
         let (mut effects, mut indexed) = (Vec::with_capacity(self.staged.len()), Vec::new());
+        let (mut bytes, bytes_max) = (0, self.engine.limits().command_entries_bytes_max);
         for ((collection, id), staged) in &self.staged {
             let (base, now) = (staged.base.as_ref(), staged.now.as_ref());
             let mut changes = indexes::changes(self, *collection, base, now).map_err(|stop| stop.of_document(id))?;
             let indexes = std::mem::take(&mut changes.indexes);
+            bytes += indexes.iter().map(indexes::bytes).sum::<usize>();
+            if bytes > bytes_max {
+                let detail =
+                    format!("the index entries of its documents take more than {bytes_max} bytes: write fewer at once");
+                return Err(Stop::from(refusal("too_large", detail)).of_document(id));
+            }
             let (collection_id, previous_revision) = (*collection, base.map_or(0, |base| base.revision));
             let bytes = Bytes::copy_from_slice(id.as_bytes());
             let kind = match (base, now) {
@@ -245,6 +273,7 @@ impl Overlay {
 
     /// Staged notes become part of the entry `seq`, at `revision` if they change documents.
     pub(super) fn commit(&mut self, seq: u64, revision: u64) {
+        self.staged_bytes = 0;
         for (key, staged) in self.staged.drain(..) {
             self.notes.push_back((seq, Note::Document(key.clone())));
             self.documents.insert(key, Pending { seq, revision, document: staged.now });
@@ -261,6 +290,7 @@ impl Overlay {
     /// Staged notes vanish.
     pub(super) fn discard(&mut self) {
         self.staged.clear();
+        self.staged_bytes = 0;
         self.staged_owners.clear();
         self.staged_catalog = None;
     }

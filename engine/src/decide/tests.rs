@@ -18,6 +18,7 @@ impl Decider {
     }
 }
 
+mod bulk;
 mod delays;
 mod documents;
 mod idempotency;

@@ -25,13 +25,30 @@ pub(super) fn transact(writer: &mut Writer<'_>, transaction: &Transaction) -> Re
     for (index, operation) in transaction.operations.iter().enumerate() {
         let operated = operate(writer, operation, read_revision).map_err(|stop| named(stop, operation).at(index))?;
         bytes += operated.document.as_ref().map_or(0, |document| document.body.len());
-        if bytes > max {
+        if bytes > max || writer.overlay.staged_bytes() > 2 * max {
             let detail = format!("the documents that it reads and writes take more than {max} bytes: split it");
             return Err(Stop::from(refusal("too_large", detail)).at(index));
         }
         operations.push(operated);
     }
-    writer.conclude(outcome::Result::Transacted(proto::Transacted { operations }))
+    for (operation, operated) in transaction.operations.iter().zip(&mut operations) {
+        as_it_ends(writer, &operation.id, operated)?;
+    }
+    let result = outcome::Result::Transacted(proto::Transacted { operations });
+    writer
+        .conclude(result)
+        .map_err(|stop| stop.place(|id| transaction.operations.iter().rposition(|operation| operation.id == id)))
+}
+
+/// What a transaction has written is answered as it leaves it: that is what its revision stands for, and what a repeated
+/// request finds.
+fn as_it_ends(writer: &Writer<'_>, id: &str, operated: &mut Operated) -> Result<(), Error> {
+    if operated.document.as_ref().is_some_and(|document| document.revision == writer.place.revision) {
+        let left = writer.overlay.document(operated.collection_id, id)?;
+        operated.document =
+            left.map(|left| DocumentRef { id: id.to_owned(), revision: left.revision, body: left.body });
+    }
+    Ok(())
 }
 
 fn operate(writer: &mut Writer<'_>, operation: &Operation, read_revision: u64) -> Result<Operated, Stop> {

@@ -3,7 +3,8 @@
 //!
 //! A document has an entry for each value that a field's path reaches, and where that is an array, for each of its
 //! elements too: then a condition on a field means the same with an index and without. In an index over several fields it has
-//! one for each combination.
+//! one for each combination. An array or object that is too long for an entry stands as null, and nothing is looked up by
+//! arrays and objects.
 
 pub(crate) mod bounds;
 pub(crate) mod encode;
@@ -14,7 +15,7 @@ use aerodb_proto as proto;
 
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::json::{self, Path, Reached, Value};
+use crate::json::{self, Kind, Path, Reached, Value};
 use crate::order::Direction;
 
 /// Fields of an index at most.
@@ -22,7 +23,7 @@ pub const INDEX_FIELDS_MAX: usize = 8;
 /// Entries that one document may have in an index.
 pub const INDEX_ENTRIES_MAX: usize = 1_000;
 /// Bytes of an entry's values at most.
-pub const INDEX_ENTRY_BYTES_MAX: usize = 4_096;
+pub const INDEX_ENTRY_BYTES_MAX: usize = 1_024;
 
 /// What an entry stands for, a byte in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +69,9 @@ pub(crate) struct Field {
     pub(crate) path: Path,
     pub(crate) direction: Direction,
 }
+
+/// A field's values, encoded, and the one of them that the document is sorted by.
+type FieldValues = (Vec<Vec<u8>>, Option<Vec<u8>>);
 
 /// Why a document cannot be indexed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +129,9 @@ impl Index {
         let (mut whole, mut sortable) = (Vec::new(), true);
         let mut combinations: Vec<Vec<u8>> = vec![Vec::new()];
         for field in &self.fields {
-            let (values, own) = field.values(document);
+            let Some((values, own)) = field.values(document) else {
+                return Err(Unfit::TooLarge(self.definition.name.clone()));
+            };
             sortable &= own.is_some();
             whole.extend(own.as_ref().or(values.first()).into_iter().flatten());
             if combinations.len() * values.len() > INDEX_ENTRIES_MAX {
@@ -133,12 +139,12 @@ impl Index {
             }
             let with = |before: &Vec<u8>| values.iter().map(|value| [&before[..], value].concat()).collect::<Vec<_>>();
             combinations = combinations.iter().flat_map(with).collect();
+            if combinations.iter().any(|values| values.len() > INDEX_ENTRY_BYTES_MAX) {
+                return Err(Unfit::TooLarge(self.definition.name.clone()));
+            }
         }
         entries.extend(combinations.into_iter().map(|values| (values, Role::Member)));
         entries.insert(whole, if sortable { Role::Whole } else { Role::Unsortable });
-        if entries.keys().any(|values| values.len() > INDEX_ENTRY_BYTES_MAX) {
-            return Err(Unfit::TooLarge(self.definition.name.clone()));
-        }
         Ok(entries)
     }
 
@@ -183,30 +189,41 @@ impl Field {
         }
     }
 
-    /// The values that the document has here, encoded, and the one that it is sorted by; `None` when there is no such one.
-    fn values(&self, document: &Value) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
+    /// The values that the document has here, encoded, and the one that it is sorted by, if there is such a one. `None` when a
+    /// value is too long.
+    fn values(&self, document: &Value) -> Option<FieldValues> {
         let encoded = |value: &Value| {
             let mut out = Vec::new();
             self.encode(value, &mut out);
-            out
+            Some(out).filter(|out| out.len() <= INDEX_ENTRY_BYTES_MAX)
         };
-        let mut values = Vec::new();
+        let (mut values, mut too_long) = (Vec::new(), false);
         self.path.any(document, &mut |value| {
-            values.push(encoded(value));
-            values.extend(value.as_array().into_iter().flatten().map(encoded));
-            false
+            for value in std::iter::once(value).chain(value.as_array().into_iter().flatten()) {
+                match encoded(value) {
+                    Some(found) => values.push(found),
+                    None if matches!(value.kind(), Kind::Array | Kind::Object) => {
+                        values.extend(encoded(&Value::Null));
+                    }
+                    None => too_long = true,
+                }
+            }
+            too_long
         });
+        if too_long {
+            return None;
+        }
         if values.is_empty() {
-            values.push(encoded(&Value::Null));
+            values.extend(encoded(&Value::Null));
         }
         values.sort_unstable();
         values.dedup();
         let own = match self.path.single(document) {
-            Reached::One(value) => Some(encoded(value)),
-            Reached::Missing => Some(encoded(&Value::Null)),
+            Reached::One(value) => encoded(value),
+            Reached::Missing => encoded(&Value::Null),
             Reached::Many => None,
         };
-        (values, own)
+        Some((values, own))
     }
 }
 
@@ -269,6 +286,11 @@ mod tests {
         assert_eq!(a.entries(&value(&document)), Err(Unfit::TooMany("i".into())));
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(INDEX_ENTRY_BYTES_MAX));
         assert_eq!(a.entries(&value(&long)), Err(Unfit::TooLarge("i".into())));
+        // A long array has entries for its elements; what it would be sorted by is too long.
+        let one = index(&[("a", false)], "");
+        let long = format!(r#"{{"a":[{}{}]}}"#, many.join(","), r#","x""#.repeat(400));
+        let entries = one.entries(&value(&long)).unwrap();
+        assert!(entries.len() == 42 && entries.values().any(|role| *role == Role::Unsortable));
     }
 
     #[test]

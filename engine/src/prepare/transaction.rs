@@ -222,7 +222,11 @@ mod tests {
             (r#"{"op":"put","collection":"c","id":"a","document":{"_x":1}}"#, "reserved_field", "/document/_x"),
             (r#"{"op":"put","collection":"c","id":"a","document":{"id":"b"}}"#, "id_mismatch", "/document/id"),
             (r#"{"op":"patch","collection":"c","id":"a","patch":{"$set":{"id":1}}}"#, "id_mismatch", "/patch/id"),
-            (r#"{"op":"patch","collection":"c","id":"a","patch":{"$add":{"n":1}}}"#, "invalid_update", "/patch/$add"),
+            (
+                r#"{"op":"patch","collection":"c","id":"a","patch":{"$add":{"n":1}}}"#,
+                "invalid_field_name",
+                "/patch/$add",
+            ),
             (r#"{"op":"get","collection":"c","id":"a","if_exists":false}"#, "bad_request", "/if_exists"),
             (r#"{"op":"get","collection":"c","id":"a","if":{"a":{"$x":1}}}"#, "unknown_operator", "/if/a/$x"),
             (r#"{"op":"get","collection":"c","id":"a","when":1}"#, "unknown_parameter", "/when"),

@@ -2,12 +2,15 @@
 
 use aerodb_proto as proto;
 use prost::Message;
+use proto::bulk_write::Action;
 use proto::{Command, LogId, Outcome};
 
 use super::{Node, bootstrap, create};
 use crate::apply::{Applied, ApplyEntry, ApplyPayload};
 use crate::decide::{Decider, Number, Verdict};
+use crate::filter::Filter;
 use crate::limits::Limits;
+use crate::{json, prepare};
 
 /// What the leader's clock shows at first, milliseconds since the epoch.
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
@@ -83,6 +86,26 @@ impl Leader {
     /// Applies the whole log.
     pub(crate) fn apply(&mut self) -> Vec<Applied> {
         self.apply_some(u64::MAX / 2)
+    }
+
+    /// A change (or, without a body, the deletion) of what matches, which is looked for in what is applied.
+    pub(crate) fn bulk(&self, name: &str, filter: &str, body: Option<&str>) -> Command {
+        let view = self.node.view();
+        let collection = view.collection(name).expect("the collection is applied");
+        let parsed = Filter::parse(&json::tests::value(filter)).unwrap();
+        let action = match body {
+            Some(body) => Action::Patch(prepare::patch_many(body.as_bytes(), &Limits::default()).unwrap()),
+            None => Action::Delete(true),
+        };
+        super::command(proto::command::Op::Bulk(proto::BulkWrite {
+            collection: name.into(),
+            collection_id: collection.id,
+            filter: filter.as_bytes().to_vec().into(),
+            read_revision: view.revision(),
+            candidates: view.matching(&collection, parsed, &|| false).unwrap(),
+            max_affected: 0,
+            action: Some(action),
+        }))
     }
 
     /// Proposes the next step of the build that is under way, of up to `limit` documents; `None` when there is none.

@@ -3,6 +3,7 @@
 //! ```text
 //! insert C BODY             put C ID BODY         patch C ID BODY        delete C ID
 //! transact BODY
+//! change C FILTER BODY      remove C FILTER       … max=COUNT           what matches is looked for in what is applied
 //! index C BODY              unindex C NAME        build [COUNT]          one step of a build, of so many documents
 //! indexes C                 their states
 //! list C FILTER [ORDER]     the ids that a reader finds, and through which index
@@ -176,7 +177,7 @@ fn times(leader: &Leader, name: &str, id: &str) -> String {
 fn decide(leader: &mut Leader, words: &[&str]) -> String {
     let is_option = |word: &&str| {
         matches!(*word, "exists" | "absent" | "again")
-            || ["if=", "any=", "key=", "scope=", "as=", "by="].iter().any(|option| word.starts_with(option))
+            || ["if=", "any=", "key=", "scope=", "as=", "by=", "max="].iter().any(|option| word.starts_with(option))
     };
     let options: Vec<&str> = words.iter().copied().filter(is_option).collect();
     let words: Vec<&str> = words.iter().copied().filter(|word| !is_option(word)).collect();
@@ -190,6 +191,12 @@ fn decide(leader: &mut Leader, words: &[&str]) -> String {
             Some(("any", list)) => {
                 let revisions = list.split('/').map(|revision| revision.parse().unwrap()).collect();
                 when(command, Condition::IfAnyRevision(proto::Revisions { revisions }))
+            }
+            Some(("max", count)) => {
+                if let Some(Op::Bulk(bulk)) = &mut command.op {
+                    bulk.max_affected = count.parse().unwrap();
+                }
+                command
             }
             Some(("key", key)) => keyed(command, value("scope=").unwrap_or("POST /"), key, &words.join(" ")),
             Some(("by", secret)) => {
@@ -216,6 +223,8 @@ fn operation(leader: &Leader, words: &[&str]) -> Command {
         ["patch", name, id, body] => patch(name, id, body),
         ["delete", name, id] => delete(name, id),
         ["transact", body] => transact(body),
+        ["change", name, filter, body] => leader.bulk(name, filter, Some(body)),
+        ["remove", name, filter] => leader.bulk(name, filter, None),
         ["index", name, body] => create_index(name, body),
         ["unindex", name, index] => drop_index(name, index),
         ["create", name] => create(name),
@@ -271,6 +280,9 @@ fn show_outcome(outcome: &proto::Outcome) -> String {
                 }
                 text.push_str(if operated.created { "+" } else { "" });
             }
+        }
+        Answer::Affected(affected) => {
+            let _ = write!(text, " matched {} modified {}", affected.matched, affected.modified);
         }
         Answer::Collection(info) => {
             let _ = write!(text, " collection {}", info.collection.as_ref().map_or(0, |found| found.id));

@@ -76,7 +76,7 @@ impl Aggregate {
     }
 
     /// Takes in a document; returns by how many bytes the tally has grown.
-    fn add(&self, tally: &mut Tally, document: &Value) -> Result<usize, ReadError> {
+    fn add(&self, tally: &mut Tally, document: &Value) -> Result<isize, ReadError> {
         let value = match self.path() {
             None => None,
             Some(path) => match single(path, document)? {
@@ -97,9 +97,10 @@ impl Aggregate {
             }
             (Tally::Extreme(extreme), Some(value)) => {
                 let wanted = if matches!(self, Aggregate::Min(_)) { Ordering::Less } else { Ordering::Greater };
-                if extreme.as_ref().is_none_or(|extreme| value.compare(extreme) == wanted) {
-                    *extreme = Some(value.clone());
-                    return Ok(value.to_bytes().len());
+                let replaces = |extreme: &Value| value.compare(extreme) == wanted || is_shown_before(value, extreme);
+                if extreme.as_ref().is_none_or(replaces) {
+                    let former = extreme.replace(value.clone()).map_or(0, |former| former.to_bytes().len());
+                    return Ok(value.to_bytes().len() as isize - former as isize);
                 }
             }
             (Tally::Sum { .. } | Tally::Extreme(_), None) => {}
@@ -123,6 +124,11 @@ impl Aggregate {
             },
         }
     }
+}
+
+/// Of equal values, such as 1 and 1.0, one stands for all, whichever comes first.
+fn is_shown_before(value: &Value, other: &Value) -> bool {
+    value != other && value.equals(other) && value.to_bytes() < other.to_bytes()
 }
 
 /// A float as JSON has it: what is not finite is null.
@@ -203,7 +209,7 @@ impl View {
         if grouping.group_by.is_empty() {
             groups.insert(Vec::new(), begin(Vec::new()));
         }
-        let (mut bytes, bytes_max) = (0, self.limits.query_bytes_max);
+        let (mut bytes, bytes_max) = (0_isize, isize::try_from(self.limits.query_bytes_max).unwrap_or(isize::MAX));
         run.each(access, None, |_, body, value| {
             let parsed;
             let document = match value {
@@ -219,10 +225,16 @@ impl View {
             }
             if !groups.contains_key(&key) {
                 let values = grouping.group_by.iter().map(|path| single(path, document).cloned());
-                bytes += 2 * key.len() + GROUP_BYTES + TALLY_BYTES * grouping.aggregates.len();
+                bytes += (2 * key.len() + GROUP_BYTES + TALLY_BYTES * grouping.aggregates.len()) as isize;
                 groups.insert(key.clone(), begin(values.collect::<Result<_, _>>()?));
             }
             if let Some(group) = groups.get_mut(&key) {
+                for (path, shown) in grouping.group_by.iter().zip(&mut group.values) {
+                    let value = single(path, document)?;
+                    if is_shown_before(value, shown) {
+                        shown.clone_from(value);
+                    }
+                }
                 for ((_, aggregate), tally) in grouping.aggregates.iter().zip(&mut group.tallies) {
                     bytes += aggregate.add(tally, document)?;
                 }

@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashSet};
 
-use aerodb_proto::Collection;
+use aerodb_proto::{Candidate, Collection};
 
 use super::aggregate::Grouping;
 use super::cursor::Position;
 use super::entries::{Walk, values_of};
 use super::history::DocumentsAt;
-use super::plan::{Access, Candidate, Plan, Through};
+use super::plan::{self, Access, Plan, Through};
 use super::{CollectionStats, ReadError, View};
 use crate::filter::Filter;
 use crate::index::Index;
@@ -92,7 +92,7 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explained {
     /// The ways that were thought of; one of them is chosen.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Vec<plan::Candidate>,
     /// Whether documents come in the order asked for, or are sorted.
     pub ordered: bool,
     /// Set when the list was run.
@@ -129,6 +129,29 @@ impl View {
         expired: &dyn Fn() -> bool,
     ) -> Result<Page, ReadError> {
         Ok(self.run(collection, query, expired)?.0)
+    }
+
+    /// All that match, with the revisions that wrote them: one more than a command may change, at most.
+    ///
+    /// # Errors
+    /// When it takes too long, or the storage fails.
+    pub fn matching(
+        &self,
+        collection: &Collection,
+        filter: Filter,
+        expired: &dyn Fn() -> bool,
+    ) -> Result<Vec<Candidate>, ReadError> {
+        let limit = self.limits.bulk_documents_max + 1;
+        let query = &ListQuery { filter: Some(filter), ..ListQuery::of(limit) };
+        let revision = self.revision();
+        let plan = self.plan(collection, query, revision)?;
+        let run = Run { view: self, collection, query, revision, start: None, expired, actual: &Cell::default() };
+        let mut found = Vec::new();
+        run.each_document(&plan.access, None, |id, document, _| {
+            found.push(Candidate { id: id.to_owned(), revision: document.revision });
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
     }
 
     /// How `query` is found; with `analyze` it is run, and what that took is told too.
@@ -373,6 +396,15 @@ impl Run<'_> {
         start: Option<&Position>,
         mut visit: impl FnMut(&str, &bytes::Bytes, Option<&Value>) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
+        self.each_document(access, start, |id, document, value| visit(id, &document.body, value))
+    }
+
+    fn each_document(
+        &self,
+        access: &Access,
+        start: Option<&Position>,
+        mut visit: impl FnMut(&str, &Document, Option<&Value>) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
         let behind;
         let access = match (access, start) {
             (Access::Index(through), Some(start)) => {
@@ -403,7 +435,7 @@ impl Run<'_> {
             actual.examined_bytes += document.body.len() as u64;
             actual.matched += u64::from(matches);
             self.actual.set(actual);
-            if matches && !visit(id, &document.body, value.as_ref())? {
+            if matches && !visit(id, &document, value.as_ref())? {
                 return Ok(());
             }
         }

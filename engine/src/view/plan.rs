@@ -267,8 +267,8 @@ impl Through {
             field.encode(at.and_then(|at| values.get(at)).unwrap_or(&Value::Null), &mut key);
         }
         let group_end = prefix_end(&key).unwrap_or_else(|| vec![u8::MAX]);
-        // Ids hold no such byte: nothing lies between an id and this.
-        let next = [&key[..], id.as_bytes(), &[0]].concat();
+        // Behind the entry and its former ones, which have a 0 behind the id; ids hold neither byte.
+        let next = [&key[..], id.as_bytes(), &[1]].concat();
         match self.reverse {
             false => {
                 self.stretches.retain(|(_, to)| *to > next);

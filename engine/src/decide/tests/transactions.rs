@@ -13,7 +13,7 @@ fn each_operation_finds_what_those_before_it_left() {
         apply                       => [Effective]
         get c a                     => @5 {"n":3}
         get d b                     => @5 {}
-        transact {"operations":[{"op":"insert","collection":"c","document":{"id":"x"}},{"op":"delete","collection":"c","id":"x"}]} => unchanged 5 x@6+ - after 3
+        transact {"operations":[{"op":"insert","collection":"c","document":{"id":"x"}},{"op":"delete","collection":"c","id":"x"}]} => unchanged 5 -+ - after 3
         transact {"operations":[{"op":"get","collection":"c","id":"a"},{"op":"patch","collection":"c","id":"a","patch":{"n":3}}]} => unchanged 5 a@5 a@5 after 3
         transact {"operations":[{"op":"delete","collection":"c","id":"a"},{"op":"put","collection":"c","id":"a","document":{"m":1}}]} => changed 6 - a@6+
         append                      => seq 4

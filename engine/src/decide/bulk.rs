@@ -1,0 +1,95 @@
+//! Changes of many documents at once: all that match a filter, at one revision (rule 7).
+//!
+//! The node that took the request looked for what matches, at some revision; that may take long and is not done here.
+//! Decided here is what has become of it: each candidate that has changed since is checked again, and whatever else changed
+//! in the collection since is checked for the first time, in the feed and in what is decided and not applied yet.
+
+use std::collections::{BTreeSet, HashMap};
+
+use aerodb_proto as proto;
+use proto::bulk_write::Action;
+use proto::{BulkWrite, outcome};
+
+use super::documents::{CREATE_IT, Stop, Target, Writer, stored};
+use super::{Decision, refusal};
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::state::record::Change;
+use crate::state::{CHANGE, keys};
+
+/// Events since the look that are gone through; more, and the look has to be taken anew.
+const EVENTS_MAX: usize = 2_000;
+
+pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decision, Stop> {
+    let to = Target::of(writer.overlay, &bulk.collection, CREATE_IT)?;
+    if to.id != bulk.collection_id {
+        // Dropped and made again since.
+        return Err(refusal("prepared_too_early", "the collection is another one").into());
+    }
+    let filter = writer.filter(&bulk.filter)?;
+    let matching = matching(writer, &to, bulk, &filter)?;
+    let max = match bulk.max_affected {
+        0 => writer.limits.bulk_documents_max,
+        max => usize::try_from(max).unwrap_or(usize::MAX).min(writer.limits.bulk_documents_max),
+    };
+    if matching.len() > max {
+        let detail = format!("more than {max} documents match: nothing was changed");
+        let code = if bulk.max_affected == 0 { "too_large" } else { "too_many_affected" };
+        return Err(refusal(code, detail).into());
+    }
+    let mut bytes = 0;
+    for id in &matching {
+        match &bulk.action {
+            Some(Action::Patch(patch)) => bytes += writer.patch(&to, id, patch, &[])?.reference.body.len(),
+            Some(Action::Delete(_)) => writer.delete(&to, id, &[])?,
+            None => return Err(refusal("unknown_operation", "this version does not know the operation").into()),
+        }
+        if bytes > writer.limits.transaction_bytes_max
+            || writer.overlay.staged_bytes() > 2 * writer.limits.transaction_bytes_max
+        {
+            let max = writer.limits.transaction_bytes_max;
+            let detail = format!("the changed documents would take more than {max} bytes: narrow the filter");
+            return Err(refusal("too_large", detail).into());
+        }
+    }
+    let modified = writer.overlay.staged_count() as u64;
+    writer.conclude(outcome::Result::Affected(proto::Affected { matched: matching.len() as u64, modified }))
+}
+
+/// The ids of what matches now.
+fn matching(writer: &Writer<'_>, to: &Target, bulk: &BulkWrite, filter: &Filter) -> Result<BTreeSet<String>, Stop> {
+    let seen: HashMap<&str, u64> =
+        bulk.candidates.iter().map(|candidate| (candidate.id.as_str(), candidate.revision)).collect();
+    let mut ids: BTreeSet<String> = seen.keys().map(|id| (*id).to_owned()).collect();
+    ids.extend(writer.overlay.pending_ids(to.id));
+    ids.extend(changed_since(writer, to, bulk.read_revision)?);
+    let mut matching = BTreeSet::new();
+    for id in ids {
+        let Some(document) = writer.overlay.document(to.id, &id)? else { continue };
+        let as_seen = seen.get(id.as_str()) == Some(&document.revision);
+        if as_seen || filter.matches(&stored(&document)?) {
+            matching.insert(id);
+        }
+    }
+    Ok(matching)
+}
+
+/// The documents that changed after `revision`, as far as that is applied.
+fn changed_since(writer: &Writer<'_>, to: &Target, revision: u64) -> Result<BTreeSet<String>, Stop> {
+    let snapshot = writer.overlay.snapshot();
+    if revision < crate::state::watermark(&*snapshot, to.id)? {
+        return Err(refusal("prepared_too_early", "what has changed since is no longer kept").into());
+    }
+    let (from, end) = (keys::change(to.id, revision.saturating_add(1), 0), keys::collection_end(to.id));
+    let mut scan = snapshot.scan(CHANGE, &from, &end, false);
+    let (mut ids, mut events) = (BTreeSet::new(), 0);
+    while let Some((_, value)) = scan.next().map_err(Error::from)? {
+        events += 1;
+        if events > EVENTS_MAX {
+            return Err(refusal("prepared_too_early", "too much has changed since").into());
+        }
+        let id = String::from_utf8(Change::decode(value).map_err(Error::from)?.id);
+        ids.insert(id.map_err(|e| Error::malformed("a change", e))?);
+    }
+    Ok(ids)
+}

@@ -375,7 +375,6 @@ pub fn routes() -> Vec<Case> {
         cases.push(Case::new("GET", path, 404, "route_not_found"));
     }
     for (method, path) in [
-        ("DELETE", "/api/c"),
         ("PUT", "/api/c"),
         ("POST", "/api/c/a"),
         ("PUT", "/cluster"),
@@ -384,6 +383,12 @@ pub fn routes() -> Vec<Case> {
         ("BREW", "/api/c/a"),
     ] {
         cases.push(Case::new(method, path, 405, "method_not_allowed").body("{}"));
+    }
+    for method in ["DELETE", "PATCH"] {
+        // Without a filter it would be all documents.
+        cases.push(Case::new(method, "/api/c", 400, "invalid_parameter").body("{}"));
+        cases.push(Case::new(method, "/api/c?filter=%7B", 400, "invalid_json").body("{}"));
+        cases.push(Case::new(method, "/api/c?filter=%7B%7D&max_affected=0", 400, "invalid_parameter").body("{}"));
     }
     cases.push(Case::new("GET", "/cluster/nodes/abc", 400, "invalid_parameter"));
     cases.push(Case::new("GET", "/cluster/nodes/0", 400, "invalid_parameter"));

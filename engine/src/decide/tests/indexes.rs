@@ -77,7 +77,7 @@ fn unique_values_belong_to_one_document() {
         r#"
         index c {"name":"u","fields":["n"],"unique":true} => changed 3 collection 2
         insert c {"id":"a","n":1}               => changed 4 a@4 created
-        insert c {"id":"b","n":1.0}             => unique_violation b after 3
+        insert c {"id":"b","n":1.0}             => unique_violation [0] b after 3
         insert c {"id":"b","n":2}               => changed 5 b@5 created
         append                                  => seq 3
         apply                                   => [Effective]
@@ -87,7 +87,7 @@ fn unique_values_belong_to_one_document() {
         indexes c                               => u ready 2
         put c b {"n":1}                         => unique_violation b after 4
         insert c [{"id":"x"},{"id":"y"},{"id":"z","n":null}] => changed 7 x@7 y@7 z@7 created
-        insert c [{"id":"v","n":9},{"id":"w","n":9}] => unique_violation w after 5
+        insert c [{"id":"v","n":9},{"id":"w","n":9}] => unique_violation [1] w after 5
         put c v {"n":[1,3]}                     => unique_violation v after 5
         transact {"operations":[{"op":"put","collection":"c","id":"a","document":{"n":2}},{"op":"put","collection":"c","id":"b","document":{"n":1}}]} => changed 8 a@8 b@8
         delete c a                              => changed 9
@@ -112,7 +112,7 @@ fn a_build_that_meets_a_document_against_it_fails_and_says_so() {
         append                                  => seq 3
         apply                                   => [Effective]
         build 2                                 => unchanged 4
-        insert c {"id":"e","n":2}               => unique_violation e after 4
+        insert c {"id":"e","n":2}               => unique_violation [0] e after 4
         append                                  => seq 4
         apply                                   => [Effective]
         build 2                                 => changed 5 collection 2

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use aerodb_engine::json::{Path, Value};
+use aerodb_engine::view::Grouping;
 
 use crate::error::{Code, Problem};
 
@@ -73,6 +74,13 @@ impl Table {
             }
         }
         Self(columns)
+    }
+
+    /// The columns of groups: what they are made by, and their figures. Their names are those of the answer.
+    pub(super) fn groups(grouping: &Grouping) -> Self {
+        let names = grouping.group_by.iter().map(Path::to_string);
+        let names = names.chain(grouping.aggregates.iter().map(|(name, _)| name.clone()));
+        Self(names.map(|name| Column { name, path: None }).collect())
     }
 
     /// The first row.
@@ -146,6 +154,21 @@ fn text(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_have_their_own_columns() {
+        let grouping = Grouping {
+            group_by: vec![Path::parse("a.b").unwrap()],
+            aggregates: vec![("n".to_owned(), aerodb_engine::view::Aggregate::Count(None))],
+        };
+        let table = Table::groups(&grouping);
+        let mut rows = table.header();
+        table.row(
+            &aerodb_engine::json::parse(br#"{"a.b":"x","n":3}"#, &aerodb_engine::json::STORED).unwrap(),
+            &mut rows,
+        );
+        assert_eq!(rows, b"a.b,n\r\nx,3\r\n");
+    }
 
     fn value(text: &str) -> Value {
         aerodb_engine::json::parse(text.as_bytes(), &Default::default()).unwrap()

@@ -124,9 +124,10 @@ pub(super) async fn csv(
     // Cells are taken from whole documents: a projection moves the elements of arrays.
     let selected = wanted.query.select.take();
     let (mut walk, head) = Walk::begin(state, caller, name, wanted.clone()).await?;
-    let table = match selected {
-        Some(select) => Table::selected(select.paths().iter().map(Path::to_string)),
-        None => {
+    let table = match (&walk.query.grouping, selected) {
+        (Some(grouping), _) => Table::groups(grouping),
+        (None, Some(select)) => Table::selected(select.paths().iter().map(Path::to_string)),
+        (None, None) => {
             let mut found = Fields::new(state.options().csv_columns_max);
             while let Some(page) = walk.next().await? {
                 for item in &page.items {

@@ -158,21 +158,21 @@ pub(super) async fn create(
 /// The index as this node has it at `revision` or later: once it is built, or as far as it is when patience ends.
 async fn built(state: &ApiState, collection: &str, name: &str, revision: u64) -> Result<Index, Problem> {
     let deadline = Instant::now() + READY_PATIENCE;
-    let mut changed = state.changed();
+    let (mut changed, mut ended) = (state.changed(), false);
     loop {
         let view = state.local()?;
         let found = match view.collection(collection) {
             Some(collection) if view.revision() >= revision => view.indexes(&collection)?,
             _ => Vec::new(),
         };
-        let over = Instant::now() >= deadline;
+        let over = ended || Instant::now() >= deadline;
         match found.into_iter().find(|info| info.definition.name == name) {
             Some(info) if over || info.definition.state() != IndexState::Building => return info.try_into(),
             None if over => return Err(Problem::new(Code::IndexNotFound, "the index is gone again")),
             _ => {}
         }
-        // An error is the end of the time, or of the node: one more look either way.
-        drop(timeout_at(deadline, changed.changed()).await);
+        // An error within is the end of the node: one more look, as at the end of the time.
+        ended = matches!(timeout_at(deadline, changed.changed()).await, Ok(Err(_)));
     }
 }
 

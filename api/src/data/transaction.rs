@@ -86,7 +86,7 @@ struct Operated {
     /// True when the document did not exist before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     created: bool,
-    /// The document as the operation left or found it; null when it is not there.
+    /// What was written, as the transaction leaves it, or what was read; null when it is not there.
     #[schema(value_type = Option<Document>)]
     document: Option<Box<RawValue>>,
 }

@@ -34,7 +34,8 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
     };
     if matching.len() > max {
         let detail = format!("more than {max} documents match: nothing was changed");
-        let code = if bulk.max_affected == 0 { "too_large" } else { "too_many_affected" };
+        let asked = bulk.max_affected == max as u64;
+        let code = if asked { "too_many_affected" } else { "too_large" };
         return Err(refusal(code, detail).into());
     }
     let mut bytes = 0;

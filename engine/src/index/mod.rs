@@ -20,6 +20,7 @@ use crate::order::Direction;
 
 /// Fields of an index at most.
 pub const INDEX_FIELDS_MAX: usize = 8;
+// These two are part of the format: which entries a document has follows from them, and a leader removes what it works out.
 /// Entries that one document may have in an index.
 pub const INDEX_ENTRIES_MAX: usize = 1_000;
 /// Bytes of an entry's values at most.

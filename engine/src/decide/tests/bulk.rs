@@ -65,6 +65,7 @@ fn bulk_writes_are_bounded() {
         append                              => seq 3
         apply                               => [Effective]
         change c {} {"m":1}                 => too_large after 3
+        change c {} {"m":1} max=5           => too_large after 3
         change c {"id":{"$lt":"d"}} {"m":1} => changed 4 matched 2 modified 2
         "#,
     );

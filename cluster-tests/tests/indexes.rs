@@ -47,6 +47,7 @@ fn query(dice: &mut Dice) -> Value {
         0 => json!({"a": n}),
         1 => json!({"a": {"$gte": n, "$lt": n + 3}}),
         2 => json!({"a": {"$in": [n, "s3", null]}, "b": {"$lt": 10}}),
+        3 if n.is_multiple_of(2) => json!({"a": {"$regex": "^s[0-4]"}}),
         3 => json!({"a": {"$startsWith": "s"}}),
         4 => json!({"t": n % 20, "b": n % 50}),
         5 => json!({"a": n, "b": {"$gt": 25}}),

@@ -116,6 +116,7 @@ fn holds(test: &Test, subject: Subject<'_>) -> bool {
         Test::Size(len) => subject.any(|value| value.as_array().is_some_and(|items| items.len() as u64 == *len)),
         Test::Contains(part) => subject.any_string(|text| text.contains(part.as_str())),
         Test::StartsWith(start) => subject.any_string(|text| text.starts_with(start.as_str())),
+        Test::Regex(pattern) => subject.any_string(|text| pattern.is_match(text)),
     }
 }
 

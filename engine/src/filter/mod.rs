@@ -7,12 +7,14 @@
 
 mod eval;
 mod parse;
+mod pattern;
 mod print;
 
 #[cfg(test)]
 mod tests;
 
 pub use parse::{Error, ErrorKind, FILTER_DEPTH_MAX, FILTER_LIST_LEN_MAX, FILTER_NODES_MAX, FILTER_OPERAND_DEPTH_MAX};
+pub use pattern::{REGEX_PATTERN_BYTES_MAX, REGEXES_PER_FILTER_MAX, Regex};
 
 use crate::json::{Kind, Path, Value};
 
@@ -81,6 +83,8 @@ pub enum Test {
     Contains(String),
     /// `$startsWith`: a string that begins so.
     StartsWith(String),
+    /// `$regex`: a string in which this pattern is found.
+    Regex(Regex),
 }
 
 /// What `$elemMatch` asks of an element.

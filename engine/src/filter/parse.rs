@@ -1,6 +1,6 @@
 //! Reading a filter.
 
-use super::{Condition, ElemMatch, Filter, Test, ValueSet};
+use super::{Condition, ElemMatch, Filter, REGEX_PATTERN_BYTES_MAX, REGEXES_PER_FILTER_MAX, Regex, Test, ValueSet};
 use crate::json::{Kind, Path, Value};
 
 /// How deep `$and`, `$or`, `$nor`, `$not` and `$elemMatch` may lie within each other.
@@ -20,7 +20,7 @@ pub const FILTER_OPERAND_DEPTH_MAX: usize = 24;
 const LOGICAL_OPERATORS: [&str; 4] = ["$and", "$or", "$nor", "$not"];
 
 /// What stands on a field.
-const FIELD_OPERATORS: [&str; 16] = [
+const FIELD_OPERATORS: [&str; 17] = [
     "$eq",
     "$ne",
     "$gt",
@@ -37,6 +37,7 @@ const FIELD_OPERATORS: [&str; 16] = [
     "$size",
     "$contains",
     "$startsWith",
+    "$regex",
 ];
 
 /// What is wrong with a filter.
@@ -50,7 +51,8 @@ pub enum ErrorKind {
     InvalidPath,
     /// Deeper than [`FILTER_DEPTH_MAX`] or [`FILTER_OPERAND_DEPTH_MAX`].
     TooDeep,
-    /// More than [`FILTER_NODES_MAX`] or [`FILTER_LIST_LEN_MAX`].
+    /// More than [`FILTER_NODES_MAX`], [`FILTER_LIST_LEN_MAX`], [`REGEXES_PER_FILTER_MAX`] or
+    /// [`REGEX_PATTERN_BYTES_MAX`].
     TooLarge,
 }
 
@@ -116,6 +118,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Default)]
 struct Parser {
     nodes: usize,
+    regexes: usize,
     depth: usize,
     at: Vec<String>,
 }
@@ -210,6 +213,8 @@ impl Parser {
             "$size" => Test::Size(self.size(value)?),
             "$contains" => Test::Contains(self.string(operator, value)?),
             "$startsWith" => Test::StartsWith(self.string(operator, value)?),
+            "$regex" => Test::Regex(self.regex(value)?),
+            "$options" => return Err(self.invalid("options of a $regex stand in its pattern: `(?i)` for any case")),
             _ if operator.starts_with('$') => return Err(self.not_an_operator(operator, "on a field")),
             _ => return Err(self.invalid(format!("`{}` stands beside operators and is none", shown(operator)))),
         })
@@ -289,6 +294,22 @@ impl Parser {
             Value::String(text) => Ok(text.clone()),
             _ => Err(self.invalid(format!("{operator} takes a string"))),
         }
+    }
+
+    fn regex(&mut self, value: &Value) -> Result<Regex> {
+        let Value::String(pattern) = value else {
+            return Err(self.invalid("$regex takes a pattern as a string; flags stand in it, as in `(?i)oslo`"));
+        };
+        self.regexes += 1;
+        if self.regexes > REGEXES_PER_FILTER_MAX {
+            let message = format!("a filter has at most {REGEXES_PER_FILTER_MAX} patterns");
+            return Err(self.error(ErrorKind::TooLarge, message));
+        }
+        if pattern.len() > REGEX_PATTERN_BYTES_MAX {
+            let message = format!("a pattern has at most {REGEX_PATTERN_BYTES_MAX} bytes");
+            return Err(self.error(ErrorKind::TooLarge, message));
+        }
+        Regex::compile(pattern).map_err(|error| self.invalid(format!("the pattern cannot be used: {error}")))
     }
 
     /// Counts one more operator.

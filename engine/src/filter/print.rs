@@ -47,6 +47,7 @@ impl Test {
             Test::Size(len) => ("$size", Value::from(*len)),
             Test::Contains(part) => ("$contains", Value::from(part.as_str())),
             Test::StartsWith(start) => ("$startsWith", Value::from(start.as_str())),
+            Test::Regex(pattern) => ("$regex", Value::from(pattern.as_str())),
         };
         (key.to_owned(), value)
     }

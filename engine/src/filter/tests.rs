@@ -269,6 +269,53 @@ fn parts_of_strings() {
 }
 
 #[test]
+fn patterns() {
+    check(
+        r#"{"a":{"$regex":"^O(s|t)lo?$"}}"#,
+        &[r#"{"a":"Oslo"}"#, r#"{"a":"Otl"}"#, r#"{"a":["x","Oslo"]}"#],
+        &["{}", r#"{"a":"oslo"}"#, r#"{"a":"Oslo "}"#, r#"{"a":5}"#, r#"{"a":null}"#, r#"{"a":{"b":"Oslo"}}"#],
+    );
+    check(r#"{"a":{"$regex":"(?i)sl\\p{L}"}}"#, &[r#"{"a":"OSLØ"}"#], &[r#"{"a":"OSL"}"#]);
+    check(r#"{"a":{"$regex":"b","$not":{"$regex":"c"}}}"#, &[r#"{"a":"ab"}"#], &[r#"{"a":"abc"}"#, "{}"]);
+    check(r#"{"a":{"$regex":""}}"#, &[r#"{"a":""}"#, r#"{"a":"x"}"#], &["{}", r#"{"a":5}"#]);
+
+    let error = refused(r#"{"a":{"$regex":"a(b"}}"#, "invalid_filter", "/a/$regex");
+    assert_eq!(error.message, "the pattern cannot be used: unclosed group");
+    refused(r#"{"a":{"$regex":"(a)\\1"}}"#, "invalid_filter", "/a/$regex");
+    refused(r#"{"a":{"$regex":7}}"#, "invalid_filter", "/a/$regex");
+    let error = refused(r#"{"a":{"$regex":"a","$options":"i"}}"#, "invalid_filter", "/a/$options");
+    assert!(error.message.contains("(?i)"), "{error}");
+    let error = refused(r#"{"a":{"$regex":"(\\w{99}){99}"}}"#, "invalid_filter", "/a/$regex");
+    assert!(error.message.contains("too large"), "{error}");
+    let many = |count: usize| format!(r#"{{"$or":[{}]}}"#, vec![r#"{"a":{"$regex":"a"}}"#; count].join(","));
+    filter(&many(REGEXES_PER_FILTER_MAX));
+    refused(&many(REGEXES_PER_FILTER_MAX + 1), "filter_too_large", "/$or/16/a/$regex");
+    let long = |bytes: usize| format!(r#"{{"a":{{"$regex":"{}"}}}}"#, "a".repeat(bytes));
+    filter(&long(REGEX_PATTERN_BYTES_MAX));
+    refused(&long(REGEX_PATTERN_BYTES_MAX + 1), "filter_too_large", "/a/$regex");
+}
+
+/// A pattern that takes exponential time where it is tried way after way would not come to an end here.
+#[test]
+fn the_time_of_a_pattern_is_linear() {
+    let filter = filter(r#"{"a":{"$regex":"^(a|a)*(a|aa)+$"}}"#);
+    let document = value(&format!(r#"{{"a":"{}b"}}"#, "a".repeat(1 << 20)));
+    assert!(!filter.matches(&document));
+}
+
+#[test]
+fn what_a_pattern_says_of_the_start() {
+    let start = |pattern: &str| Regex::compile(pattern).unwrap().start();
+    assert_eq!(start("^Os[lt]").as_deref(), Some("Os"));
+    assert_eq!(start("^Oslo?").as_deref(), Some("Osl"));
+    assert_eq!(start("^é").as_deref(), Some("é"));
+    assert_eq!(start(r"\A\.x").as_deref(), Some(".x"));
+    for none in ["Os", "^", "(?m)^Os", "(?i)^Os", "^(Os|Be)", "^Os|Be", "x*^Os", "^[O]?s"] {
+        assert_eq!(start(none), None, "{none}");
+    }
+}
+
+#[test]
 fn unknown_operators_are_named() {
     let error = refused(r#"{"a":{"$foo":1}}"#, "unknown_operator", "/a/$foo");
     assert!(
@@ -400,6 +447,7 @@ fn test() -> impl Strategy<Value = Test> {
         (0u64..4).prop_map(Test::Size),
         "[ab]{0,2}".prop_map(Test::Contains),
         "[ab]{0,2}".prop_map(Test::StartsWith),
+        r"\^?[ab.]{0,2}[*+]?".prop_filter_map("a pattern", |text| Regex::compile(&text).ok().map(Test::Regex)),
     ];
     leaf.prop_recursive(2, 6, 2, |inner| {
         prop_oneof![

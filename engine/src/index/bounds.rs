@@ -123,16 +123,20 @@ fn of_test(test: &Test) -> Option<Intervals> {
         Test::Gte(value) => of_kind(value, Some(Edge::before(encoded(value))), None),
         Test::Lt(value) => of_kind(value, None, Some(Edge::before(encoded(value)))),
         Test::Lte(value) => of_kind(value, None, Some(Edge::behind(encoded(value)))),
-        Test::StartsWith(start) => {
-            let mut bytes = Vec::new();
-            encode::string_start(start, &mut bytes);
-            vec![Interval { from: Edge::before(bytes.clone()), to: Edge::behind(bytes) }]
-        }
+        Test::StartsWith(start) => vec![beginning_with(start)],
+        Test::Regex(pattern) => vec![beginning_with(&pattern.start()?)],
         // What is missing stands as null.
         Test::Exists(false) => vec![Interval::point(&Value::Null)],
         Test::All(values) => vec![Interval::point(values.as_slice().first()?)],
         _ => return None,
     })
+}
+
+/// The strings that begin with `start`.
+fn beginning_with(start: &str) -> Interval {
+    let mut bytes = Vec::new();
+    encode::string_start(start, &mut bytes);
+    Interval { from: Edge::before(bytes.clone()), to: Edge::behind(bytes) }
 }
 
 /// The values of the same type as `value` between two edges.
@@ -196,6 +200,7 @@ mod tests {
             (r#"{"a":{"$gt":false}}"#, &["true"], &["false", "0"]),
             (r#"{"a":{"$gte":null}}"#, &["null"], &["false"]),
             (r#"{"a":{"$startsWith":"ab"}}"#, &[r#""ab""#, r#""abc""#], &[r#""a""#, r#""ac""#]),
+            (r#"{"a":{"$regex":"^ab?c$"}}"#, &[r#""ac""#, r#""abc""#], &[r#""b""#, r#""""#]),
             (r#"{"a":{"$exists":false}}"#, &["null"], &["1"]),
             (r#"{"$and":[{"a":{"$gt":1}},{"a":{"$lt":3}}]}"#, &["2"], &["1", "3"]),
             (r#"{"a":{"$gt":5,"$lt":3}}"#, &[], &["2", "4", "6"]),

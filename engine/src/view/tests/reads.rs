@@ -2,11 +2,12 @@
 
 use super::*;
 
-const FILTERS: [&str; 14] = [
+const FILTERS: [&str; 15] = [
     r#"{"n":{"$gt":1,"$lt":3}}"#,
     r#"{"n":{"$in":[1,2.5,null]},"m":1}"#,
     r#"{"m":{"$in":[1,[1,2],null,"x"]}}"#,
     r#"{"s":{"$startsWith":"x"}}"#,
+    r#"{"s":{"$regex":"^x[a-z]*$"}}"#,
     r#"{"m":{"$gt":1,"$lt":2}}"#,
     r#"{"m.k":{"$gte":1},"s":"x"}"#,
     r#"{"n":{"$gte":1},"m":{"$lte":2}}"#,

@@ -29,9 +29,28 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
     text
 }
 
+/// The milliseconds since the epoch that `text` names: RFC 3339 in UTC, ending in `Z`; 0 for what lies before the epoch.
+/// `None` for any other text.
+pub(crate) fn unix_ms(text: &str) -> Option<u64> {
+    let time: Timestamp = text.strip_suffix('Z').and_then(|_| text.parse().ok())?;
+    Some(u64::try_from(time.as_millisecond()).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{rfc3339, unix_ms};
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        for ms in [0, 1, 1_700_000_000_120, 4_102_444_800_000] {
+            assert_eq!(unix_ms(&rfc3339(ms)), Some(ms));
+        }
+        assert_eq!(unix_ms("2023-11-14T22:13:20Z"), Some(1_700_000_000_000));
+        assert_eq!(unix_ms("1969-12-31T23:59:59Z"), Some(0));
+        for none in ["", "Z", "soon", "2023-11-14", "2023-11-14T22:13:20", "2023-11-14T23:13:20+01:00", "1700000000"] {
+            assert_eq!(unix_ms(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn times_have_milliseconds_always() {

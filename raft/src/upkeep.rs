@@ -1,12 +1,13 @@
 //! What a node does by itself, all the time: it keeps its figures, asks the others how they are, makes snapshots, and on
 //! the leader lets old history and old keys go.
 
+mod steps;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aerodb_engine::view::ReadError;
 use aerodb_proto as proto;
 use openraft::async_runtime::watch::WatchReceiver;
 use proto::command::Op;
@@ -41,10 +42,6 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const SAMPLES_MAX: usize = 360;
 /// Idempotency keys forgotten with one command.
 const KEYS_PER_COMMAND: usize = 1_000;
-/// Documents of one step of an index's build: decided one after the other, between the commands of clients.
-const BUILD_DOCUMENTS_PER_STEP: usize = 200;
-/// A pause before a build goes on that could not.
-const BUILD_PAUSE: Duration = Duration::from_millis(200);
 /// A pause before it is asked again whether this node has caught up.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a command of the node itself may take.
@@ -60,7 +57,8 @@ pub(crate) fn start(node: &Arc<Node>) {
     every(node, COLLECT_EVERY, collect);
     every(node, SAMPLE_EVERY, sample);
     tokio::spawn(name_cluster(node.clone()));
-    tokio::spawn(build_indexes(node.clone()));
+    tokio::spawn(steps::build_indexes(node.clone()));
+    tokio::spawn(steps::expire_documents(node.clone()));
 }
 
 fn every<F>(node: &Arc<Node>, period: Duration, work: impl Fn(Arc<Node>) -> F + Send + 'static)
@@ -303,56 +301,6 @@ async fn collect(node: Arc<Node>) {
     if !keys.is_empty() {
         let garbage = proto::CollectGarbage { idempotency_before_ms: before_ms, idempotency_keys: keys };
         drop(propose(Op::CollectGarbage(garbage)).await);
-    }
-}
-
-/// On the leader: proposes the steps of builds of indexes, one after the other, wherever the last leader stopped.
-async fn build_indexes(node: Arc<Node>) {
-    let (mut catalog, mut leadership) = (node.catalog.clone(), node.leadership.clone());
-    loop {
-        if node.leads() && !build_step(&node).await {
-            // What was proposed may be decided and not applied yet, or the leader about to change.
-            tokio::select! {
-                () = node.stop.cancelled() => return,
-                () = sleep(BUILD_PAUSE) => {}
-            }
-            continue;
-        }
-        let changed = tokio::select! {
-            () = node.stop.cancelled() => return,
-            changed = catalog.changed() => changed,
-            changed = leadership.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
-        }
-    }
-}
-
-/// One step; true when there is nothing to build.
-async fn build_step(node: &Arc<Node>) -> bool {
-    loop {
-        let here = node.clone();
-        let read = move || here.engine.view()?.build_step(BUILD_DOCUMENTS_PER_STEP);
-        let step: Result<_, ReadError> = run_blocking(node.spawner.as_ref(), read).await;
-        let step = match step {
-            Ok(Some(step)) => step,
-            Ok(None) => return true,
-            Err(error) => {
-                tracing::warn!(%error, "an index's build cannot go on");
-                return false;
-            }
-        };
-        let after = step.after.clone();
-        let command = Command { op: Some(Op::BuildIndex(step)), ..Command::default() };
-        let decided = node.submitter.submit_internal(command, Instant::now() + PATIENCE).await;
-        match decided {
-            // The step is applied once its outcome is here: the next one begins where it ended.
-            Ok(outcome) if !matches!(outcome.result, Some(outcome::Result::Refusal(_))) => {
-                tracing::debug!(after, "a step of an index's build is done");
-            }
-            _ => return false,
-        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct NewIndex {
     /// Only documents that match are in it.
     #[schema(value_type = Option<Object>)]
     filter: Option<()>,
+    /// With one field, which holds a time such as `2026-01-02T03:04:05Z`: documents go this many seconds after it.
+    ttl_seconds: Option<u64>,
 }
 
 /// A field of an index.
@@ -62,6 +64,9 @@ pub(super) struct Index {
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<Box<RawValue>>,
+    /// Documents go this many seconds after the time in its field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_seconds: Option<u64>,
     /// `building`, `ready` or `failed`.
     state: &'static str,
     /// Entries that it has.
@@ -105,6 +110,7 @@ impl TryFrom<IndexInfo> for Index {
             fields: definition.fields.into_iter().map(field).collect(),
             unique: definition.unique,
             filter,
+            ttl_seconds: definition.ttl_seconds,
             state,
             entries: info.entries,
             built_documents: info.built_documents,

@@ -19,6 +19,7 @@ pub(super) fn check(overlay: &Overlay, command: &Command) -> Result<Option<Refus
                 | Op::AdvanceWatermarks(_)
                 | Op::CollectGarbage(_)
                 | Op::BuildIndex(_)
+                | Op::Expire(_)
         )
     );
     if internal {

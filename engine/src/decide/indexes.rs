@@ -218,7 +218,7 @@ impl Step {
         overlay: &mut Overlay,
         collection: &Collection,
         index: &Index,
-        seen: &proto::BuildDocument,
+        seen: &proto::SeenDocument,
     ) -> Result<Result<(), String>, Stop> {
         let document = overlay.document(collection.id, &seen.id)?;
         let as_seen = |document: &Document| {

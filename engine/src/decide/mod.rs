@@ -8,6 +8,7 @@ mod bulk;
 mod caller;
 mod catalog;
 mod documents;
+mod expire;
 mod idempotency;
 mod indexes;
 mod overlay;
@@ -172,6 +173,7 @@ impl Decider {
             Op::CreateIndex(create) => indexes::create(overlay, create, place, limits)?,
             Op::DropIndex(drop) => indexes::drop(overlay, drop)?,
             Op::BuildIndex(step) => indexes::build(overlay, step, place)?,
+            Op::Expire(expire) => expire::expire(&mut writer, expire)?,
             Op::Bootstrap(bootstrap) => catalog::bootstrap(&mut writer, bootstrap)?,
             Op::OpenSession(open) => sessions::open(overlay, open, self.seq + 1)?,
             Op::AdvanceWatermarks(marks) => upkeep::advance_watermarks(overlay, marks, place)?,

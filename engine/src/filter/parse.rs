@@ -282,11 +282,7 @@ impl Parser {
     }
 
     fn size(&self, value: &Value) -> Result<u64> {
-        match value {
-            Value::Int(len) if *len >= 0 => Ok(len.unsigned_abs()),
-            Value::UInt(len) => Ok(*len),
-            _ => Err(self.invalid("$size takes an integer from 0")),
-        }
+        value.as_u64().ok_or_else(|| self.invalid("$size takes an integer from 0"))
     }
 
     fn string(&self, operator: &str, value: &Value) -> Result<String> {

@@ -139,6 +139,13 @@ fn beginning_with(start: &str) -> Interval {
     Interval { from: Edge::before(bytes.clone()), to: Edge::behind(bytes) }
 }
 
+/// The strings up to `last`, and that one.
+pub(super) fn strings_until(last: &str) -> Interval {
+    let last = Value::from(last);
+    let (first, _) = encode::tags(&last);
+    Interval { from: Edge::before(vec![first]), to: Edge::behind(encoded(&last)) }
+}
+
 /// The values of the same type as `value` between two edges.
 fn of_kind(value: &Value, from: Option<Edge>, to: Option<Edge>) -> Intervals {
     let (first, last) = encode::tags(value);

@@ -8,6 +8,7 @@
 
 pub(crate) mod bounds;
 pub(crate) mod encode;
+mod expiry;
 
 use std::collections::BTreeMap;
 

@@ -92,6 +92,15 @@ impl Value {
         matches!(self, Value::Null)
     }
 
+    /// The integer, if it is one from 0.
+    pub fn as_u64(&self) -> Option<u64> {
+        match self {
+            Value::Int(int) => u64::try_from(*int).ok(),
+            Value::UInt(int) => Some(*int),
+            _ => None,
+        }
+    }
+
     /// The string, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {

@@ -9,7 +9,11 @@ use crate::json::{Path, Value};
 use crate::limits::Limits;
 use crate::order::{Direction, Order};
 
-/// The index that a body asks for: `{"name":"by_age","fields":[{"path":"age","order":"desc"},"name"],"unique":false,"filter":{..}}`.
+/// A hundred years.
+const TTL_SECONDS_MAX: u64 = 100 * 366 * 86_400;
+
+/// The index that a body asks for: `{"name":"by_age","fields":[{"path":"age","order":"desc"},"name"],"unique":false,"filter":{..}}`,
+/// or `"ttl_seconds":60` with one field.
 ///
 /// # Errors
 /// When the body is not acceptable.
@@ -35,6 +39,13 @@ pub fn index(bytes: &[u8], limits: &Limits) -> Result<proto::Index, Error> {
                     _ => return Err(invalid(&path, "`unique` is true or false")),
                 };
             }
+            "ttl_seconds" if value.is_null() => {}
+            "ttl_seconds" => {
+                let seconds = value.as_u64().filter(|seconds| *seconds <= TTL_SECONDS_MAX);
+                let problem =
+                    || invalid(&path, format!("`ttl_seconds` is a number of seconds up to {TTL_SECONDS_MAX}"));
+                index.ttl_seconds = Some(seconds.ok_or_else(problem)?);
+            }
             "filter" if value.is_null() => {}
             "filter" => {
                 Filter::parse(&value).map_err(|error| {
@@ -43,7 +54,7 @@ pub fn index(bytes: &[u8], limits: &Limits) -> Result<proto::Index, Error> {
                 index.filter = value.to_bytes().into();
             }
             _ => {
-                let message = "an index has `name`, `fields`, and may have `unique` and `filter`";
+                let message = "an index has `name`, `fields`, and may have `unique`, `filter` and `ttl_seconds`";
                 return Err(Error::new(ErrorKind::Malformed, "unknown_parameter", path, message));
             }
         }
@@ -53,6 +64,12 @@ pub fn index(bytes: &[u8], limits: &Limits) -> Result<proto::Index, Error> {
     }
     if index.name.is_empty() {
         return Err(invalid("/name", "`name` is missing"));
+    }
+    if index.ttl_seconds.is_some() && index.fields.len() > 1 {
+        return Err(invalid(
+            "/fields",
+            "an index with `ttl_seconds` has one field, which holds the time to count from",
+        ));
     }
     Ok(index)
 }
@@ -138,6 +155,9 @@ mod tests {
             (r#"{"name":"i","fields":["a"],"unique":1}"#, "invalid_index", "/unique"),
             (r#"{"name":"i","fields":["a"],"filter":{"$x":1}}"#, "unknown_operator", "/filter/$x"),
             (r#"{"name":"i","fields":["a"],"sparse":true}"#, "unknown_parameter", "/sparse"),
+            (r#"{"name":"i","fields":["a"],"ttl_seconds":-1}"#, "invalid_index", "/ttl_seconds"),
+            (r#"{"name":"i","fields":["a"],"ttl_seconds":"1h"}"#, "invalid_index", "/ttl_seconds"),
+            (r#"{"name":"i","fields":["a","b"],"ttl_seconds":1}"#, "invalid_index", "/fields"),
         ] {
             let error = read(body).expect_err(body);
             assert_eq!((error.code, error.path.as_str()), (code, path), "{body}: {error}");

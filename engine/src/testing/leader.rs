@@ -114,6 +114,16 @@ impl Leader {
         Some(self.decide(&super::command(proto::command::Op::BuildIndex(step))))
     }
 
+    /// Proposes that what has expired goes, looking at `limit` entries of the first index that says so; `None` when nothing
+    /// has.
+    pub(crate) fn expire(&mut self, limit: usize) -> Option<Verdict> {
+        let view = self.node.view();
+        let index = *view.expiring().first()?;
+        let expired = view.expired(index, None, self.clock_ms, limit).unwrap();
+        let command = super::command(proto::command::Op::Expire(expired.command.clone()));
+        (!expired.command.documents.is_empty()).then(|| self.decide(&command))
+    }
+
     /// Builds all indexes to their end.
     pub(crate) fn build(&mut self, limit: usize) {
         self.append();

@@ -5,6 +5,7 @@
 //! transact BODY
 //! change C FILTER BODY      remove C FILTER       … max=COUNT           what matches is looked for in what is applied
 //! index C BODY              unindex C NAME        build [COUNT]          one step of a build, of so many documents
+//! expire                    what has come to its end is looked for in what is applied, and goes
 //! indexes C                 their states
 //! list C FILTER [ORDER]     the ids that a reader finds, and through which index
 //! create C                  drop C                session NODE           bootstrap
@@ -96,6 +97,7 @@ fn play(leader: &mut Leader, words: &[&str]) -> String {
             .map_or("none".into(), |(revision, body)| format!("@{revision} {}", fields_of(json::tests::value(&body)))),
         ["build"] => leader.build_step(usize::MAX).map_or("nothing".into(), |verdict| show(&verdict)),
         ["build", _] => leader.build_step(number(1) as usize).map_or("nothing".into(), |verdict| show(&verdict)),
+        ["expire"] => leader.expire(usize::MAX).map_or("nothing".into(), |verdict| show(&verdict)),
         ["indexes", name] => indexes(leader, name),
         ["list", name, filter] => list(leader, name, filter, ""),
         ["list", name, filter, order] => list(leader, name, filter, order),

@@ -1,6 +1,6 @@
 //! What the upkeep of a node reads: which history has grown too old, which keys can be forgotten.
 
-use aerodb_proto::{BuildDocument, BuildIndex, IndexProgress, Watermark};
+use aerodb_proto::{BuildIndex, IndexProgress, SeenDocument, Watermark};
 use prost::Message;
 
 use super::{ReadError, View};
@@ -66,7 +66,7 @@ impl View {
                 return Ok(Some(step));
             }
             let id = String::from_utf8(id).map_err(|e| Error::malformed("an id", e))?;
-            step.documents.push(BuildDocument { id, revision: document.revision });
+            step.documents.push(SeenDocument { id, revision: document.revision });
         }
         step.last = true;
         Ok(Some(step))

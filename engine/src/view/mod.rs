@@ -5,6 +5,7 @@ mod changes;
 mod cursor;
 mod digest;
 mod entries;
+mod expiry;
 mod history;
 mod indexes;
 mod list;
@@ -22,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 pub use aggregate::{AGGREGATES_MAX, Aggregate, GROUP_PATHS_MAX, Grouping};
 pub use changes::{Change, Changes};
 pub use digest::Digest;
+pub use expiry::Expired;
 pub use indexes::IndexInfo;
 pub use list::{Count, Explained, ListQuery, Page};
 #[cfg(test)]

@@ -198,3 +198,44 @@ fn the_cheapest_way_is_taken() {
     let script = script.replacen("=> IGNORED", "", 1);
     check(&script);
 }
+
+/// Kept by the second look of `expire`: what is found is one thing, what is deleted another.
+#[test]
+fn documents_go_when_their_time_is_over() {
+    view::CHEAP_FETCHES.set(true);
+    // The clock of the test begins at 22:13:20.
+    check(
+        r#"
+        index c {"name":"end","fields":["at"],"ttl_seconds":10,"filter":{"keep":null}} => changed 3 collection 2
+        build                                   => nothing
+        append                                  => seq 3
+        apply                                   => [Effective]
+        build                                   => changed 4 collection 2
+        insert c [{"id":"a","at":"2023-11-14T22:13:12Z"},{"id":"b","at":"2023-11-14T22:13:13.5Z"}] => changed 5 a@5 b@5 created
+        insert c [{"id":"d","at":"2023-11-14T22:13:05Z","keep":1},{"id":"e","at":12},{"id":"f"}] => changed 6 d@6 e@6 f@6 created
+        append                                  => seq 4
+        apply                                   => [Effective]
+        clock 1999                              => set
+        expire                                  => nothing
+        clock 2000                              => set
+        list c {"at":{"$gte":""}} at            => d a b by scan sorted
+        expire                                  => changed 7
+        append                                  => seq 5
+        apply                                   => [Effective]
+        get c a                                 => none
+        clock 9999                              => set
+        patch c b {"at":"2023-11-14T22:13:20Z"} => changed 8 b@8
+        expire                                  => unchanged 8 after 6
+        append                                  => seq 6
+        apply                                   => [Effective]
+        clock 10000                             => set
+        expire                                  => changed 9
+        unindex c end                           => changed 10 collection 2
+        append                                  => seq 7
+        apply                                   => [Effective]
+        clock 90000000                          => set
+        expire                                  => nothing
+        list c {}                               => d e f by scan
+        "#,
+    );
+}

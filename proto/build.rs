@@ -7,6 +7,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let descriptors = protox::compile(files, ["proto"])?;
     // Maps in the order of their keys: equal messages have equal bytes, on every node.
-    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(descriptors)?;
+    let mut config = tonic_prost_build::configure().bytes(".").btree_map(".");
+    // Rare and large: every effect and every outcome would carry room for them.
+    for rare in ["Collection.schema", "Collection.next_schema"] {
+        config = config.boxed(format!("aerodb.v1.{rare}"));
+    }
+    config.compile_fds(descriptors)?;
     Ok(())
 }

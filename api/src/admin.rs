@@ -1,7 +1,10 @@
-//! `/admin`: collections and their indexes, and the digest of this node's state.
+//! `/admin`: collections, their settings and their indexes, and the digest of this node's state.
 
 mod indexes;
+mod settings;
+mod settle;
 
+use aerodb_engine::View;
 use aerodb_proto as proto;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -9,6 +12,8 @@ use http::{HeaderValue, StatusCode, header};
 use proto::command::Op;
 use proto::outcome;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use settings::{SchemaChange, Validation, new_schema, raw};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,7 +34,7 @@ use crate::state::ApiState;
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(describe, drop_collection))
+        .routes(routes!(describe, settings::change, drop_collection))
         .routes(routes!(stats))
         .routes(routes!(indexes::list, indexes::create))
         .routes(routes!(indexes::describe, indexes::drop_index))
@@ -45,6 +50,13 @@ pub(crate) struct NewCollection {
     /// How long earlier versions and changes are kept.
     #[serde(default)]
     history: Option<HistorySettings>,
+    /// JSON Schema 2020-12 of the documents' own fields.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Box<RawValue>>,
+    /// `strict` unless said otherwise.
+    #[serde(default)]
+    validation: Option<Validation>,
 }
 
 /// How a collection keeps its history.
@@ -65,6 +77,15 @@ pub(crate) struct Collection {
     created_at: String,
     created_revision: u64,
     history: HistorySettings,
+    /// What documents must look like; absent: like any JSON object.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validation: Option<Validation>,
+    /// A new schema that is not in force yet, or could not come into force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_change: Option<SchemaChange>,
 }
 
 /// All collections, by name.
@@ -93,15 +114,30 @@ pub(crate) struct StateDigest {
     digest: String,
 }
 
-impl From<&proto::Collection> for Collection {
-    fn from(collection: &proto::Collection) -> Self {
-        Self {
+impl Collection {
+    /// The collection, and how far the check of its new schema has come.
+    fn of(collection: &proto::Collection, progress: &proto::WalkProgress) -> Result<Self, Problem> {
+        let schema = collection.schema.as_ref();
+        let change = collection.next_schema.as_ref().map(|next| SchemaChange::of(next, progress));
+        Ok(Self {
             id: collection.id,
             name: collection.name.clone(),
             created_at: rfc3339(collection.created_ms),
             created_revision: collection.created_revision,
             history: HistorySettings { retention_seconds: collection.history_retention_seconds },
-        }
+            schema: schema.map(|schema| raw(&schema.json)).transpose()?,
+            validation: schema.map(|schema| schema.validation().into()),
+            schema_change: change.transpose()?,
+        })
+    }
+
+    /// The collection as `view` has it.
+    fn described(view: &View, collection: &proto::Collection) -> Result<Self, Problem> {
+        let progress = match collection.next_schema {
+            Some(_) => view.schema_progress(collection)?,
+            None => proto::WalkProgress::default(),
+        };
+        Self::of(collection, &progress)
     }
 }
 
@@ -129,6 +165,7 @@ async fn create(State(state): State<ApiState>, caller: Caller, request: Request)
         name: new.name,
         // Zero is the cluster's own default.
         history_retention_seconds: new.history.map_or(0, |history| history.retention_seconds),
+        schema: new_schema(new.schema.as_deref(), new.validation, &state)?,
     });
     let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
     let outcome = state.write(&caller, key, op).await?;
@@ -136,7 +173,7 @@ async fn create(State(state): State<ApiState>, caller: Caller, request: Request)
     else {
         return Err(Problem::internal(format!("creating a collection came back with {:?}", outcome.result)));
     };
-    let mut answer = serialized(StatusCode::CREATED, &Collection::from(collection))?;
+    let mut answer = serialized(StatusCode::CREATED, &Collection::of(collection, &proto::WalkProgress::default())?)?;
     let location = HeaderValue::from_str(&format!("/admin/collections/{}", collection.name));
     answer.headers_mut().extend(location.ok().map(|location| (header::LOCATION, location)));
     Ok(ReadAt::revision(outcome.revision).mark(answer))
@@ -148,11 +185,16 @@ fn new_collection(body: &[u8], state: &ApiState) -> Result<NewCollection, Proble
     let new: NewCollection =
         serde_json::from_slice(body).map_err(|error| Problem::new(Code::InvalidParameter, shape(&error)))?;
     aerodb_engine::prepare::check_collection_name(&new.name)?;
+    check_history(new.history.as_ref(), state)?;
+    Ok(new)
+}
+
+fn check_history(history: Option<&HistorySettings>, state: &ApiState) -> Result<(), Problem> {
     let max = state.options().history_seconds_max;
-    if new.history.as_ref().is_some_and(|history| !(1..=max).contains(&history.retention_seconds)) {
+    if history.is_some_and(|history| !(1..=max).contains(&history.retention_seconds)) {
         return Err(Problem::parameter("/history/retention_seconds", format!("a whole number from 1 to {max}")));
     }
-    Ok(new)
+    Ok(())
 }
 
 /// What serde says of a body of the wrong shape, without the place in the text, which is no help to a program.
@@ -174,7 +216,9 @@ fn shape(error: &serde_json::Error) -> String {
 async fn list(State(state): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let freshness = only_freshness(&request)?;
     let (view, age) = state.read(&caller, freshness.consistency()).await?;
-    let items = view.collections().iter().map(|collection| Collection::from(&**collection)).collect();
+    let collections = view.collections();
+    let items = collections.iter().map(|collection| Collection::described(&view, collection));
+    let items = items.collect::<Result<_, _>>()?;
     let answer = serialized(StatusCode::OK, &Collections { items, next_cursor: None, revision: view.revision() })?;
     let age = freshness.shows_age().then_some(age);
     Ok(ReadAt { revision: view.revision(), age }.mark(answer))
@@ -205,7 +249,8 @@ async fn describe(
     request: Request,
 ) -> Result<Response, Problem> {
     let reading = state.read_collection(&caller, only_freshness(&request)?, &name).await?;
-    Ok(reading.at.mark(serialized(StatusCode::OK, &Collection::from(&*reading.collection))?))
+    let described = Collection::described(&reading.view, &reading.collection)?;
+    Ok(reading.at.mark(serialized(StatusCode::OK, &described)?))
 }
 
 /// Tells how many documents a collection has, and how many bytes they take.
@@ -289,6 +334,6 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
         let unknown = read(r#"{"name":"a","schemas":{}}"#).err().map(|error| shape(&error)).unwrap_or_default();
-        assert_eq!(unknown, "unknown field `schemas`, expected `name` or `history`");
+        assert_eq!(unknown, "unknown field `schemas`, expected one of `name`, `history`, `schema`, `validation`");
     }
 }

@@ -100,10 +100,18 @@ pub(crate) fn refused(refusal: proto::Refusal, revision: u64) -> Problem {
     };
     let mut problem = Problem::new(code, refusal.detail.as_str());
     if let Some(index) = refusal.index {
-        problem = problem.with_mistake(format!("/{index}"), refusal.detail).with("index", index);
+        problem = problem.with("index", index);
+        if refusal.violations.is_empty() {
+            problem = problem.with_mistake(format!("/{index}"), refusal.detail);
+        }
     }
     if !refusal.document_id.is_empty() {
         problem = problem.with("document_id", refusal.document_id);
+    }
+    // Places within the document; of several documents, that of the one at `index`.
+    let within = refusal.index.map_or(String::new(), |index| format!("/{index}"));
+    for violation in refusal.violations {
+        problem = problem.with_violation(format!("{within}{}", violation.path), violation.keyword, violation.message);
     }
     problem.at_revision(revision)
 }
@@ -142,12 +150,35 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_by_a_schema_names_every_place() {
+        let violation = |path: &str, keyword: &str| proto::Violation {
+            path: path.into(),
+            keyword: keyword.into(),
+            message: "no".into(),
+        };
+        let refusal = proto::Refusal {
+            code: "schema_violation".into(),
+            index: Some(3),
+            violations: vec![violation("/age", "minimum"), violation("", "required")],
+            ..Default::default()
+        };
+        let body = refused(refusal, 7).to_json(None);
+        assert_eq!((&body["status"], &body["index"]), (&422.into(), &3.into()));
+        let expected = serde_json::json!([
+            {"path": "/3/age", "code": "minimum", "message": "no"},
+            {"path": "/3", "code": "required", "message": "no"},
+        ]);
+        assert_eq!(body["errors"], expected);
+    }
+
+    #[test]
     fn a_refusal_names_the_document_in_the_way() {
         let refusal = proto::Refusal {
             code: "already_exists".into(),
             detail: "there is one".into(),
             index: Some(3),
             document_id: "a".into(),
+            ..Default::default()
         };
         let body = refused(refusal, 7).to_json(None);
         assert_eq!((&body["status"], &body["index"], &body["document_id"]), (&409.into(), &3.into(), &"a".into()));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -65,6 +67,7 @@ codes! {
     FilterTooLarge "filter_too_large" 400 "Filter too large": "The filter has too many operators, or a list in it is too long.";
     InvalidUpdate "invalid_update" 400 "Invalid update": "The update operators are none, or two of them touch the same place; `errors` says where.";
     InvalidIndex "invalid_index" 400 "Invalid index": "The description of an index is none; `errors` says where.";
+    InvalidSchema "invalid_schema" 400 "Invalid schema": "The schema is no JSON Schema 2020-12 that can be used; `errors` says where.";
     InvalidSelect "invalid_select" 400 "Invalid select": "The selection of fields is not one.";
     InvalidOrder "invalid_order" 400 "Invalid order": "The order is not one, or cannot be applied to these documents.";
     InvalidGroup "invalid_group" 400 "Invalid group": "The groups or their figures are none, or cannot be made of these documents.";
@@ -78,6 +81,7 @@ codes! {
     NotFound "not_found" 404 "Document not found": "There is no such document.";
     CollectionNotFound "collection_not_found" 404 "Collection not found": "There is no such collection: create it first.";
     IndexNotFound "index_not_found" 404 "Index not found": "The collection has no such index.";
+    SchemaNotFound "schema_not_found" 404 "No schema": "The collection has no schema: set one first.";
     NodeNotFound "node_not_found" 404 "Node not found": "The cluster has no such node.";
     RouteNotFound "route_not_found" 404 "No such route": "The path names nothing here; `/openapi.json` lists every route.";
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed": "The path takes other methods; `Allow` lists them.";
@@ -88,6 +92,8 @@ codes! {
     UniqueViolation "unique_violation" 409 "Value taken": "Another document has the same values in a unique index; `document_id` names the one that was to be written.";
     IndexExists "index_exists" 409 "Index exists": "The collection has an index with this name already.";
     IndexFailed "index_failed" 409 "Index failed": "Documents that are there already stand against the index; `detail` names one. The index is not kept: drop it.";
+    SchemaCheckFailed "schema_check_failed" 409 "Documents do not fit": "Documents that are there do not fit the new schema; `errors` names some. It is not in force.";
+    SchemaUnusable "schema_unusable" 409 "Schema unusable": "This version cannot use the collection's schema: set another one, or none.";
     TooManyIndexes "too_many_indexes" 409 "Too many indexes": "The collection has as many indexes as it may.";
     Conflict "conflict" 409 "Conflict": "A document is no longer what the transaction rests on; `document_id` names it, `index` the operation. Nothing was written: read again and decide anew.";
     CollectionExists "collection_exists" 409 "Collection exists": "There is a collection with this name already.";
@@ -97,12 +103,14 @@ codes! {
     PreconditionFailed "precondition_failed" 412 "Precondition failed": "The document is not at the revision that `If-Match` or `If-None-Match` asked for: read it again and decide anew.";
     BodyTooLarge "body_too_large" 413 "Body too large": "The body is larger than this route takes.";
     DocumentTooLarge "document_too_large" 413 "Document too large": "A document is larger than one may be.";
+    SchemaTooLarge "schema_too_large" 413 "Schema too large": "A schema has at most 64 KiB.";
     TooLarge "too_large" 413 "Request too large": "The request is more than one write may carry: split it.";
     TooManyDocuments "too_many_documents" 413 "Too many documents": "An insert takes fewer documents: split it, or send NDJSON.";
     UnsupportedMediaType "unsupported_media_type" 415 "Unsupported media type": "The body has a type or an encoding that this route does not take.";
     // Well-formed, and not acceptable.
     ReservedField "reserved_field" 422 "Reserved field": "Names at the top that begin with `_` belong to the system.";
     InvalidFieldName "invalid_field_name" 422 "Invalid field name": "Names hold no `.` and do not begin with `$`.";
+    SchemaViolation "schema_violation" 422 "Schema violated": "The document does not fit the collection's schema; `errors` says where, each with the keyword of the schema.";
     IndexEntryTooLarge "index_entry_too_large" 422 "Too large for an index": "What a document has in an indexed field is more than an index takes.";
     UpdateNotApplicable "update_not_applicable" 422 "Update not applicable": "An update operator met a value that it cannot work on; `detail` says which. Nothing was written.";
     IdMismatch "id_mismatch" 422 "Ids differ": "The body's `id` is not the one in the path.";
@@ -144,8 +152,8 @@ impl Code {
 pub(crate) struct Mistake {
     /// Where: a JSON pointer into the body, or the name of a parameter or header.
     pub(crate) path: String,
-    /// What sort of mistake, a word of the same list.
-    pub(crate) code: &'static str,
+    /// What sort of mistake: a word of the same list, or the keyword of a schema.
+    pub(crate) code: Cow<'static, str>,
     /// What is wrong and what would be right.
     pub(crate) message: String,
 }
@@ -214,7 +222,13 @@ impl Problem {
 
     pub(crate) fn with_mistake(mut self, path: impl Into<String>, message: impl Into<String>) -> Self {
         let code = self.0.code.name();
-        self.0.errors.push(Mistake { path: path.into(), code, message: message.into() });
+        self.0.errors.push(Mistake { path: path.into(), code: code.into(), message: message.into() });
+        self
+    }
+
+    /// A place where a document does not fit its collection's schema, with the keyword that says so.
+    pub(crate) fn with_violation(mut self, path: String, keyword: String, message: String) -> Self {
+        self.0.errors.push(Mistake { path, code: keyword.into(), message });
         self
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aerodb_engine::Limits;
 use aerodb_engine::view::{ReadError, View};
+use aerodb_engine::{Catalog, Limits};
 use aerodb_proto as proto;
 use aerodb_raft::{Consistency, Handle, Read};
 use axum::extract::FromRef;
@@ -101,6 +101,11 @@ impl ApiState {
     /// Whatever this node has, fresh or not.
     pub(crate) fn local(&self) -> Result<Arc<View>, Problem> {
         Ok(self.0.handle.local()?)
+    }
+
+    /// The collections, as far as this node knows.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.0.handle.catalog()
     }
 
     /// A place among the requests under way.

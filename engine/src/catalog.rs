@@ -9,6 +9,7 @@ use prost::Message;
 use crate::error::Error;
 use crate::index::Index;
 use crate::kv::Snapshot;
+use crate::schema::{Schema, Schemas};
 use crate::state::{META, keys};
 
 /// The id of the system collection of API keys.
@@ -29,6 +30,8 @@ pub struct Catalog {
     collections: BTreeMap<String, Arc<Collection>>,
     /// The indexes of each collection that has some, by the collection's id.
     indexes: BTreeMap<u32, Indexes>,
+    /// The schemas of each collection that has some, by the collection's id.
+    schemas: BTreeMap<u32, Schemas>,
 }
 
 /// The indexes of a collection.
@@ -83,6 +86,16 @@ impl Catalog {
         { all }.find(|(_, index)| index.is_building())
     }
 
+    /// What binds the documents of a collection, if anything does.
+    pub(crate) fn schemas(&self, collection: u32) -> Option<&Schemas> {
+        self.schemas.get(&collection)
+    }
+
+    /// The first new schema that waits for its check, and the id of its collection.
+    pub(crate) fn unchecked(&self) -> Option<(u32, &Schemas, &Arc<Schema>)> {
+        self.schemas.iter().find_map(|(&id, schemas)| Some((id, schemas, schemas.unchecked()?)))
+    }
+
     /// Takes in a collection, or what has become of it.
     ///
     /// # Errors
@@ -94,6 +107,10 @@ impl Catalog {
             true => drop(self.indexes.remove(&collection.id)),
             false => drop(self.indexes.insert(collection.id, indexes)),
         }
+        match Schemas::of(&collection, self.schemas.get(&collection.id)) {
+            Some(schemas) => drop(self.schemas.insert(collection.id, schemas)),
+            None => drop(self.schemas.remove(&collection.id)),
+        }
         self.collections.insert(collection.name.clone(), Arc::new(collection));
         Ok(())
     }
@@ -101,6 +118,7 @@ impl Catalog {
     pub(crate) fn remove(&mut self, name: &str) {
         if let Some(collection) = self.collections.remove(name) {
             self.indexes.remove(&collection.id);
+            self.schemas.remove(&collection.id);
         }
     }
 }

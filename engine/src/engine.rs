@@ -104,6 +104,11 @@ impl Engine {
         self.current.read().meta.clone()
     }
 
+    /// The collections, as of the last entry applied.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.current.read().catalog.clone()
+    }
+
     /// A consistent view of the state as it is now.
     ///
     /// # Errors

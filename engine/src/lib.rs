@@ -23,6 +23,7 @@ pub mod planted;
 pub mod prepare;
 mod ranges;
 mod recent;
+pub mod schema;
 pub mod select;
 mod state;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! parallel on any node and reads no state.
 
 mod index;
+mod schema;
 mod transaction;
 
 use std::fmt::Display;
@@ -14,10 +15,11 @@ use crate::limits::Limits;
 use crate::update::Update;
 
 pub use index::index;
+pub use schema::schema;
 pub use transaction::transaction;
 
 /// Fields that every answer carries and that bodies may carry back: they are ignored there.
-const SYSTEM_FIELDS: [&str; 3] = ["_revision", "_created_at", "_updated_at"];
+pub(crate) const SYSTEM_FIELDS: [&str; 3] = ["_revision", "_created_at", "_updated_at"];
 /// Bytes of an id at most.
 const ID_BYTES_MAX: usize = 128;
 /// Bytes of a collection's name at most.

@@ -12,7 +12,7 @@ pub mod v1 {
 pub use v1::*;
 
 /// The set of operations that this program understands in a log entry. A node that meets a higher level stops (A9).
-pub const FEATURE_LEVEL: u32 = 2;
+pub const FEATURE_LEVEL: u32 = 3;
 
 impl Outcome {
     /// The documents that it carries, each with the id of its collection.

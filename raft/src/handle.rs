@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerodb_engine::{View, planted};
+use aerodb_engine::{Catalog, View, planted};
 use aerodb_proto as proto;
 use prost::Message;
 use proto::{Command, Outcome};
@@ -251,6 +251,11 @@ impl Handle {
             self.node.fence.fence(&error.to_string());
             Error::Fenced(error.to_string())
         })
+    }
+
+    /// The collections, as far as this node knows.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.node.engine.catalog()
     }
 
     /// Follows the revision applied on this node.

@@ -1,9 +1,7 @@
 //! `/admin/collections/{collection}/indexes`.
 
-use std::time::Duration;
-
-use aerodb_engine::prepare;
 use aerodb_engine::view::IndexInfo;
+use aerodb_engine::{View, prepare};
 use aerodb_proto as proto;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -12,10 +10,10 @@ use proto::IndexState;
 use proto::command::Op;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use super::only_freshness;
+use super::settle::settled;
 use crate::auth::Caller;
 use crate::body;
 use crate::error::{Code, Problem};
@@ -26,9 +24,6 @@ use crate::params::Params;
 use crate::path::{CollectionPath, IndexPath};
 use crate::response::{ReadAt, serialized};
 use crate::state::ApiState;
-
-/// How long the answer to a new index waits for its build: nearly all are done by then, and the client need not ask again.
-const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// An index to be made.
 #[derive(ToSchema)]
@@ -163,22 +158,20 @@ pub(super) async fn create(
 
 /// The index as this node has it at `revision` or later: once it is built, or as far as it is when patience ends.
 async fn built(state: &ApiState, collection: &str, name: &str, revision: u64) -> Result<Index, Problem> {
-    let deadline = Instant::now() + READY_PATIENCE;
-    let (mut changed, mut ended) = (state.changed(), false);
-    loop {
-        let view = state.local()?;
-        let found = match view.collection(collection) {
-            Some(collection) if view.revision() >= revision => view.indexes(&collection)?,
-            _ => Vec::new(),
+    let look = |view: &View| {
+        let indexes = match view.collection(collection) {
+            Some(collection) => view.indexes(&collection)?,
+            None => Vec::new(),
         };
-        let over = ended || Instant::now() >= deadline;
-        match found.into_iter().find(|info| info.definition.name == name) {
-            Some(info) if over || info.definition.state() != IndexState::Building => return info.try_into(),
-            None if over => return Err(Problem::new(Code::IndexNotFound, "the index is gone again")),
-            _ => {}
-        }
-        // An error within is the end of the node: one more look, as at the end of the time.
-        ended = matches!(timeout_at(deadline, changed.changed()).await, Ok(Err(_)));
+        let found = indexes.into_iter().find(|info| info.definition.name == name);
+        Ok(found.map(|info| {
+            let over = info.definition.state() != IndexState::Building;
+            (info, over)
+        }))
+    };
+    match settled(state, revision, look).await? {
+        Some(info) => info.try_into(),
+        None => Err(Problem::new(Code::IndexNotFound, "the index is gone again")),
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::write::{new_id, unexpected};
+use super::write::{inserting, new_id, unexpected};
 use crate::auth::Caller;
 use crate::body;
 use crate::error::{Code, Problem};
@@ -127,11 +127,7 @@ impl Work {
             scope: self.scope.clone(),
             body_digest: Sha256::digest(&line).to_vec().into(),
         });
-        let op = Op::Insert(proto::InsertDocuments {
-            collection: self.collection.clone(),
-            documents: inserts.documents,
-            many: false,
-        });
+        let op = Op::Insert(inserting(&self.state, self.collection.clone(), inserts));
         let outcome = self.write(idempotency, op).await?;
         match outcome.result {
             Some(outcome::Result::Documents(proto::Documents { mut documents, .. })) if documents.len() == 1 => {

@@ -1,6 +1,6 @@
 //! Insert, replace, patch, delete. The node that took the request parses and checks the body; the leader decides.
 
-use aerodb_engine::prepare;
+use aerodb_engine::prepare::{self, Inserts};
 use aerodb_proto as proto;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -63,9 +63,16 @@ pub(super) async fn insert(
     state.admit_write()?;
     let body = body::whole(&state, &parts.headers, body, state.limits().command_bytes_max).await?;
     let inserts = prepare::insert(&body.bytes, &mut new_id, state.limits())?;
-    let op = Op::Insert(proto::InsertDocuments { collection, documents: inserts.documents, many: inserts.many });
+    let op = Op::Insert(inserting(&state, collection, inserts));
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(StatusCode::CREATED, outcome)
+    documents_answer(&state, StatusCode::CREATED, outcome)
+}
+
+/// The command that inserts documents, with what this node can say of the collection's schema.
+pub(super) fn inserting(state: &ApiState, collection: String, inserts: Inserts) -> proto::InsertDocuments {
+    let Inserts { documents, many } = inserts;
+    let schema_version = state.catalog().checked_version(&collection, &documents);
+    proto::InsertDocuments { collection, documents, many, schema_version }
 }
 
 /// An id for a document that brings none.
@@ -95,9 +102,11 @@ pub(super) async fn put(
     let (parts, body) = one(&state, request).await?;
     let document = prepare::put(&path.id, &body.bytes, state.limits())?;
     let preconditions = precondition::for_write(&parts.headers)?;
-    let op = Op::Put(proto::PutDocument { collection: path.collection, document: Some(document), preconditions });
+    let schema_version = state.catalog().checked_version(&path.collection, std::slice::from_ref(&document));
+    let (collection, document) = (path.collection, Some(document));
+    let op = Op::Put(proto::PutDocument { collection, document, preconditions, schema_version });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(StatusCode::OK, outcome)
+    documents_answer(&state, StatusCode::OK, outcome)
 }
 
 /// Changes a document by a JSON Merge Patch (RFC 7396), or by update operators: `$set`, `$unset`, `$inc`, `$min`, `$max`,
@@ -124,7 +133,7 @@ pub(super) async fn patch(
     let preconditions = precondition::for_write(&parts.headers)?;
     let op = Op::Patch(proto::PatchDocument { collection: path.collection, id: path.id, patch, preconditions });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(StatusCode::OK, outcome)
+    documents_answer(&state, StatusCode::OK, outcome)
 }
 
 /// Deletes a document.
@@ -186,12 +195,12 @@ pub(super) async fn submit(
 }
 
 /// Documents as they were written: one with its entity tag, or an array.
-fn documents_answer(status: StatusCode, outcome: proto::Outcome) -> Result<Response, Problem> {
+fn documents_answer(state: &ApiState, status: StatusCode, outcome: proto::Outcome) -> Result<Response, Problem> {
     let Some(outcome::Result::Documents(documents)) = outcome.result else {
         return Err(unexpected(outcome.result.as_ref()));
     };
     let bodies = bodies(&documents);
-    let answer = match (documents.many, &documents.documents[..], &bodies[..]) {
+    let mut answer = match (documents.many, &documents.documents[..], &bodies[..]) {
         (true, _, _) => {
             let mut answer = response::json(status, response::items(&bodies));
             answer.headers_mut().insert(header::ETAG, precondition::etag(outcome.revision));
@@ -207,7 +216,19 @@ fn documents_answer(status: StatusCode, outcome: proto::Outcome) -> Result<Respo
         }
         _ => return Err(Problem::internal("a write of one document came back with another number of them")),
     };
+    mark_warnings(&mut answer, &state.catalog().warnings(documents.collection_id, &bodies));
     Ok(ReadAt::revision(outcome.revision).mark(answer))
+}
+
+/// Says in a header what a schema that only warns has against the documents.
+fn mark_warnings(answer: &mut Response, violations: &[proto::Violation]) {
+    let Some(first) = violations.first() else { return };
+    let text = format!("{} violations; {}: {}", violations.len(), first.path, first.message);
+    // A header is ASCII.
+    let text: String = text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+    if let Ok(text) = HeaderValue::from_str(&text) {
+        answer.headers_mut().insert("aerodb-schema-warning", text);
+    }
 }
 
 fn mark_location(answer: &mut Response, collection: &str, id: &str) {

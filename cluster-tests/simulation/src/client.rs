@@ -517,15 +517,22 @@ fn command(op: &Op, idempotency: Option<proto::IdempotencyKey>) -> proto::Comman
         Op::Create { name, retention_seconds } => Wire::CreateCollection(proto::CreateCollection {
             name: name.clone(),
             history_retention_seconds: *retention_seconds,
+            schema: None,
         }),
         Op::Insert { collection, documents } => {
             let documents = documents.iter().map(|(id, fields)| prepared(id, &json(fields), &limits)).collect();
-            Wire::Insert(proto::InsertDocuments { collection: collection.clone(), documents, many: true })
+            Wire::Insert(proto::InsertDocuments {
+                collection: collection.clone(),
+                documents,
+                many: true,
+                ..Default::default()
+            })
         }
         Op::Put { collection, id, fields, pre: condition } => Wire::Put(proto::PutDocument {
             collection: collection.clone(),
             document: Some(prepared(id, &json(fields), &limits)),
             preconditions: pre(condition),
+            ..Default::default()
         }),
         Op::Patch { collection, id, changes, pre: condition } => Wire::Patch(proto::PatchDocument {
             collection: collection.clone(),

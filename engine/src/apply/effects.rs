@@ -251,7 +251,7 @@ impl<'a> Writer<'a> {
                 self.batch.delete_range(cf, from, to);
             }
             self.batch.delete(META, keys::index_counts(collection.id, index));
-            self.batch.delete(META, keys::index_progress(collection.id, index));
+            self.batch.delete(META, keys::walk_progress(collection.id, index));
         }
         self.put_meta(key, collection.encode_to_vec());
         self.meta.catalog_revision = self.meta.revision;
@@ -265,7 +265,7 @@ impl<'a> Writer<'a> {
                 proto::IndexChange { index_id: index, removed: Vec::new(), added: document.added, building: true };
             self.indexes.change(self.store, self.meta.revision, collection, &document.id, &[change])?;
         }
-        let key = keys::index_progress(collection, index);
+        let key = keys::walk_progress(collection, index);
         match step.progress {
             Some(progress) => self.batch.put(META, key, progress.encode_to_vec()),
             None => self.batch.delete(META, key),

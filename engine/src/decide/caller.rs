@@ -20,6 +20,7 @@ pub(super) fn check(overlay: &Overlay, command: &Command) -> Result<Option<Refus
                 | Op::CollectGarbage(_)
                 | Op::BuildIndex(_)
                 | Op::Expire(_)
+                | Op::CheckSchema(_)
         )
     );
     if internal {

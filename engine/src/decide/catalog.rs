@@ -5,7 +5,7 @@ use proto::{Collection, Effect, effect::Kind, outcome};
 
 use super::documents::{self, Place, Stop, Target, Writer};
 use super::overlay::Overlay;
-use super::{Decision, refusal};
+use super::{Decision, refusal, schema};
 use crate::catalog::{API_KEYS, API_KEYS_NAME, is_system};
 use crate::limits::Limits;
 
@@ -33,6 +33,8 @@ pub(super) fn create(
             0 => limits.history_seconds_default,
             seconds => seconds,
         },
+        schema: create.schema.as_ref().map(|schema| Box::new(schema::first(schema, place))),
+        schema_version: u32::from(create.schema.is_some()),
         ..Collection::default()
     };
     changed(overlay, collection)

@@ -7,7 +7,7 @@ use proto::precondition::Kind as Condition;
 use proto::{Collection, DocumentRef, NewDocument, Precondition, Refusal, outcome};
 
 use super::overlay::Overlay;
-use super::{Decision, refusal};
+use super::{Decision, refusal, schema};
 use crate::catalog::is_system;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -168,6 +168,7 @@ impl Writer<'_> {
         document: &NewDocument,
         existing: Option<Document>,
     ) -> Result<Written, Stop> {
+        schema::check(self.overlay, to, &document.id, &document.fields)?;
         let created_ms = existing.as_ref().map_or(self.place.time_ms, |existing| existing.created_ms);
         let body = render(document, created_ms, self.place);
         if body.len() > self.limits.document_bytes_max {
@@ -243,6 +244,8 @@ pub(super) fn stored(document: &Document) -> Result<Value, Error> {
 pub(super) struct Target {
     pub(super) id: u32,
     pub(super) name: String,
+    /// The version of the collection's schemas under which the node that prepared the command found that the documents fit.
+    pub(super) checked_version: u32,
 }
 
 impl Target {
@@ -258,12 +261,13 @@ impl Target {
 
 impl From<&Collection> for Target {
     fn from(collection: &Collection) -> Self {
-        Self { id: collection.id, name: collection.name.clone() }
+        Self { id: collection.id, name: collection.name.clone(), checked_version: 0 }
     }
 }
 
 pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -> Result<Decision, Stop> {
-    let to = Target::of(writer.overlay, &insert.collection, CREATE_IT)?;
+    let to =
+        Target { checked_version: insert.schema_version, ..Target::of(writer.overlay, &insert.collection, CREATE_IT)? };
     let mut documents = Vec::with_capacity(insert.documents.len());
     for (index, document) in insert.documents.iter().enumerate() {
         documents.push(writer.insert(&to, document).map_err(|stop| stop.at(index))?.reference);
@@ -274,7 +278,7 @@ pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -
 }
 
 pub(super) fn put(writer: &mut Writer<'_>, put: &proto::PutDocument) -> Result<Decision, Stop> {
-    let to = Target::of(writer.overlay, &put.collection, CREATE_IT)?;
+    let to = Target { checked_version: put.schema_version, ..Target::of(writer.overlay, &put.collection, CREATE_IT)? };
     let document = put.document.clone().unwrap_or_default();
     let written = writer.put(&to, &document, &put.preconditions)?;
     writer.conclude(result(to, vec![written.reference], false, written.created))
@@ -325,7 +329,7 @@ fn render(document: &NewDocument, created_ms: u64, place: Place) -> Bytes {
 }
 
 fn result(to: Target, documents: Vec<DocumentRef>, many: bool, created: bool) -> outcome::Result {
-    let Target { id: collection_id, name: collection } = to;
+    let Target { id: collection_id, name: collection, .. } = to;
     outcome::Result::Documents(proto::Documents { collection, collection_id, documents, many, created })
 }
 

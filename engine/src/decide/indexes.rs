@@ -167,7 +167,7 @@ pub(super) fn build(overlay: &mut Overlay, step: &proto::BuildIndex, place: Plac
     let indexes = overlay.catalog().indexes(collection.id);
     let found = indexes.iter().find(|index| index.definition.id == step.index_id && index.is_building()).cloned();
     let Some(index) = found else { return Ok(noop) };
-    let progress = overlay.index_progress(collection.id, index.definition.id)?;
+    let progress = overlay.walk_progress(collection.id, index.definition.id)?;
     if progress.after != step.after {
         // A step of a leader that did not know how far another had come.
         return Ok(noop);
@@ -206,7 +206,7 @@ pub(super) fn build(overlay: &mut Overlay, step: &proto::BuildIndex, place: Plac
 #[derive(Default)]
 struct Step {
     documents: Vec<proto::IndexedDocument>,
-    progress: proto::IndexProgress,
+    progress: proto::WalkProgress,
     visited: usize,
     bytes: usize,
 }
@@ -268,7 +268,7 @@ fn with(collection: &Collection, index: &Index, change: impl FnOnce(&mut proto::
 }
 
 /// The collection is `collection` from now on; the entries of `cleared_indexes` go.
-fn changed(
+pub(super) fn changed(
     overlay: &mut Overlay,
     collection: Collection,
     cleared_indexes: Vec<u32>,
@@ -281,7 +281,7 @@ fn changed(
     Ok(Decision::Change { effects, result: outcome::Result::Collection(info) })
 }
 
-fn writable(overlay: &Overlay, name: &str, so: &str) -> Result<Collection, Stop> {
+pub(super) fn writable(overlay: &Overlay, name: &str, so: &str) -> Result<Collection, Stop> {
     let id = Target::of(overlay, name, so)?.id;
     let found = overlay.catalog().by_id(id).map(Arc::clone);
     let found = found.ok_or_else(|| Error::Inconsistent(format!("the catalog lost the collection {id}")))?;

@@ -12,6 +12,7 @@ mod expire;
 mod idempotency;
 mod indexes;
 mod overlay;
+mod schema;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -170,9 +171,11 @@ impl Decider {
             Op::Bulk(bulk) => bulk::write(&mut writer, bulk)?,
             Op::CreateCollection(create) => catalog::create(overlay, create, place, limits)?,
             Op::DropCollection(drop) => catalog::drop(overlay, drop)?,
+            Op::ChangeSettings(change) => schema::change(overlay, change, place)?,
             Op::CreateIndex(create) => indexes::create(overlay, create, place, limits)?,
             Op::DropIndex(drop) => indexes::drop(overlay, drop)?,
             Op::BuildIndex(step) => indexes::build(overlay, step, place)?,
+            Op::CheckSchema(step) => schema::step(overlay, step, place)?,
             Op::Expire(expire) => expire::expire(&mut writer, expire)?,
             Op::Bootstrap(bootstrap) => catalog::bootstrap(&mut writer, bootstrap)?,
             Op::OpenSession(open) => sessions::open(overlay, open, self.seq + 1)?,
@@ -280,7 +283,7 @@ impl Decider {
 }
 
 fn refusal(code: &str, detail: impl Into<String>) -> Refusal {
-    Refusal { code: code.into(), detail: detail.into(), index: None, document_id: String::new() }
+    Refusal { code: code.into(), detail: detail.into(), ..Refusal::default() }
 }
 
 /// Records keep ids and revisions; bodies are rendered anew from the state (rule 6).

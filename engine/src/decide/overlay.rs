@@ -46,7 +46,7 @@ pub(super) struct Overlay {
     owners: HashMap<Vec<u8>, (u64, Option<String>)>,
     staged_owners: HashMap<Vec<u8>, Option<String>>,
     /// How far the build of an index has come in this epoch, by collection and index.
-    progress: HashMap<(u32, u32), proto::IndexProgress>,
+    progress: HashMap<(u32, u32), proto::WalkProgress>,
     /// Watermarks raised in this epoch.
     watermarks: HashMap<u32, u64>,
     /// Which notes go with which entry, in order.
@@ -259,15 +259,15 @@ impl Overlay {
     }
 
     /// How far the build of an index has come.
-    pub(super) fn index_progress(&self, collection: u32, index: u32) -> Result<proto::IndexProgress, Error> {
+    pub(super) fn walk_progress(&self, collection: u32, index: u32) -> Result<proto::WalkProgress, Error> {
         if let Some(progress) = self.progress.get(&(collection, index)) {
             return Ok(progress.clone());
         }
-        let bytes = self.get_meta(&keys::index_progress(collection, index))?.unwrap_or_default();
-        proto::IndexProgress::decode(&*bytes).map_err(|e| Error::malformed("an index's progress", e))
+        let bytes = self.get_meta(&keys::walk_progress(collection, index))?.unwrap_or_default();
+        proto::WalkProgress::decode(&*bytes).map_err(|e| Error::malformed("an index's progress", e))
     }
 
-    pub(super) fn stage_progress(&mut self, collection: u32, index: u32, progress: proto::IndexProgress) {
+    pub(super) fn stage_progress(&mut self, collection: u32, index: u32, progress: proto::WalkProgress) {
         self.progress.insert((collection, index), progress);
     }
 

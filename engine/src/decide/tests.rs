@@ -24,5 +24,6 @@ mod documents;
 mod idempotency;
 mod indexes;
 mod rules;
+mod schema;
 mod sessions;
 mod transactions;

@@ -28,7 +28,7 @@ const IDEMPOTENCY_TIME: u8 = b't';
 const WATERMARK: u8 = b'w';
 const COLLECTION_COUNTS: u8 = b'C';
 const INDEX_COUNTS: u8 = b'x';
-const INDEX_PROGRESS: u8 = b'p';
+const WALK_PROGRESS: u8 = b'p';
 const REVISION_TIME: u8 = b'r';
 
 fn key(parts: &[&[u8]]) -> Vec<u8> {
@@ -130,14 +130,18 @@ pub(crate) fn index_counts(collection: u32, index: u32) -> Vec<u8> {
     key(&[&[INDEX_COUNTS], &collection.to_be_bytes(), &index.to_be_bytes()])
 }
 
-pub(crate) fn index_progress(collection: u32, index: u32) -> Vec<u8> {
-    key(&[&[INDEX_PROGRESS], &collection.to_be_bytes(), &index.to_be_bytes()])
+/// In the place of an index's id: the walk of the check of a schema. No index has this id.
+pub(crate) const SCHEMA_WALK: u32 = 0;
+
+/// How far a walk through a collection's documents has come, for an index or the check of a schema.
+pub(crate) fn walk_progress(collection: u32, index: u32) -> Vec<u8> {
+    key(&[&[WALK_PROGRESS], &collection.to_be_bytes(), &index.to_be_bytes()])
 }
 
 /// Ranges in `meta` of what is kept for each index of a collection.
 pub(crate) fn index_notes(collection: u32) -> [(Vec<u8>, Vec<u8>); 2] {
     let range = |tag: u8| (key(&[&[tag], &collection.to_be_bytes()]), key(&[&[tag], &collection_end(collection)]));
-    [INDEX_COUNTS, INDEX_PROGRESS].map(range)
+    [INDEX_COUNTS, WALK_PROGRESS].map(range)
 }
 
 pub(crate) fn collection(id: u32) -> Vec<u8> {

@@ -33,7 +33,7 @@ pub(crate) fn bootstrap() -> Command {
 }
 
 pub(crate) fn create(name: &str) -> Command {
-    command(Op::CreateCollection(proto::CreateCollection { name: name.into(), history_retention_seconds: 0 }))
+    command(Op::CreateCollection(proto::CreateCollection { name: name.into(), ..Default::default() }))
 }
 
 pub(crate) fn drop(name: &str) -> Command {
@@ -48,12 +48,13 @@ pub(crate) fn insert(collection: &str, body: &str) -> Command {
         collection: collection.into(),
         documents: inserts.documents,
         many: inserts.many,
+        ..Default::default()
     }))
 }
 
 pub(crate) fn put(collection: &str, id: &str, body: &str) -> Command {
     let document = Some(prepare::put(id, body.as_bytes(), &Limits::default()).unwrap());
-    command(Op::Put(proto::PutDocument { collection: collection.into(), document, preconditions: Vec::new() }))
+    command(Op::Put(proto::PutDocument { collection: collection.into(), document, ..Default::default() }))
 }
 
 pub(crate) fn patch(collection: &str, id: &str, body: &str) -> Command {
@@ -71,6 +72,18 @@ pub(crate) fn delete(collection: &str, id: &str) -> Command {
 pub(crate) fn create_index(collection: &str, body: &str) -> Command {
     let index = Some(prepare::index(body.as_bytes(), &Limits::default()).unwrap());
     command(Op::CreateIndex(proto::CreateIndex { collection: collection.into(), index }))
+}
+
+/// A collection's new schema, as its owner writes it; `none` takes away the one that it has.
+pub(crate) fn set_schema(collection: &str, schema: &str, validation: proto::Validation) -> Command {
+    let json = (schema != "none").then(|| prepare::schema(schema.as_bytes(), &Limits::default()).unwrap());
+    command(Op::ChangeSettings(proto::ChangeSettings {
+        collection: collection.into(),
+        drop_schema: json.is_none(),
+        validation: json.as_ref().map(|_| validation.into()),
+        schema: json,
+        ..Default::default()
+    }))
 }
 
 pub(crate) fn drop_index(collection: &str, name: &str) -> Command {

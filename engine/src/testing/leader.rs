@@ -124,6 +124,12 @@ impl Leader {
         (!expired.command.documents.is_empty()).then(|| self.decide(&command))
     }
 
+    /// Proposes the next step of the check of a new schema, of up to `limit` documents; `None` when there is none.
+    pub(crate) fn schema_step(&mut self, limit: u64) -> Option<Verdict> {
+        let step = self.node.view().schema_step(limit, usize::MAX).unwrap()?;
+        Some(self.decide(&super::command(proto::command::Op::CheckSchema(step))))
+    }
+
     /// Builds all indexes to their end.
     pub(crate) fn build(&mut self, limit: usize) {
         self.append();

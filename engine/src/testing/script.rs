@@ -5,6 +5,9 @@
 //! transact BODY
 //! change C FILTER BODY      remove C FILTER       … max=COUNT           what matches is looked for in what is applied
 //! index C BODY              unindex C NAME        build [COUNT]          one step of a build, of so many documents
+//! schema C JSON|none [warn|off]
+//! check [COUNT]             one step of the check of a new schema, of so many documents
+//! schemas C                 what is in force, and what is to be
 //! expire                    what has come to its end is looked for in what is applied, and goes
 //! indexes C                 their states
 //! list C FILTER [ORDER]     the ids that a reader finds, and through which index
@@ -35,7 +38,7 @@ use proto::{Command, outcome::Result as Answer};
 
 use super::{
     Leader, START_MS, ack, bootstrap, command, create, create_index, delete, drop, drop_index, insert, keyed, patch,
-    put, transact, when,
+    put, set_schema, transact, when,
 };
 use crate::decide::{Number, Verdict};
 use crate::filter::Filter;
@@ -97,6 +100,9 @@ fn play(leader: &mut Leader, words: &[&str]) -> String {
             .map_or("none".into(), |(revision, body)| format!("@{revision} {}", fields_of(json::tests::value(&body)))),
         ["build"] => leader.build_step(usize::MAX).map_or("nothing".into(), |verdict| show(&verdict)),
         ["build", _] => leader.build_step(number(1) as usize).map_or("nothing".into(), |verdict| show(&verdict)),
+        ["check"] => leader.schema_step(u64::MAX).map_or("nothing".into(), |verdict| show(&verdict)),
+        ["check", _] => leader.schema_step(number(1)).map_or("nothing".into(), |verdict| show(&verdict)),
+        ["schemas", name] => schemas(leader, name),
         ["expire"] => leader.expire(usize::MAX).map_or("nothing".into(), |verdict| show(&verdict)),
         ["indexes", name] => indexes(leader, name),
         ["list", name, filter] => list(leader, name, filter, ""),
@@ -137,6 +143,23 @@ fn indexes(leader: &Leader, name: &str) -> String {
         format!("{} {state} {}{failure}{}", info.definition.name, info.entries, info.definition.failure)
     };
     indexes.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn schemas(leader: &Leader, name: &str) -> String {
+    let collection = leader.node.view().collection(name).expect("the collection exists");
+    let text = |schema: &proto::Schema| String::from_utf8(schema.json.to_vec()).unwrap();
+    let current = collection.schema.as_ref().map_or("none".into(), |schema| {
+        format!("{} {}", text(schema), format!("{:?}", schema.validation()).to_lowercase())
+    });
+    let next = collection.next_schema.as_ref().map_or(String::new(), |next| {
+        let offender = |offender: &proto::Offender| {
+            let violation = offender.violation.clone().unwrap_or_default();
+            format!(" {}{} {}", offender.id, violation.path, violation.keyword)
+        };
+        let offenders: String = next.offenders.iter().map(offender).collect();
+        format!(", {} {}{offenders}", if next.failed { "failed" } else { "checking" }, text(next))
+    });
+    format!("{current}{next}")
 }
 
 fn list(leader: &Leader, name: &str, filter: &str, order: &str) -> String {
@@ -229,6 +252,9 @@ fn operation(leader: &Leader, words: &[&str]) -> Command {
         ["remove", name, filter] => leader.bulk(name, filter, None),
         ["index", name, body] => create_index(name, body),
         ["unindex", name, index] => drop_index(name, index),
+        ["schema", name, json] => set_schema(name, json, proto::Validation::Strict),
+        ["schema", name, json, "warn"] => set_schema(name, json, proto::Validation::Warn),
+        ["schema", name, json, "off"] => set_schema(name, json, proto::Validation::Off),
         ["create", name] => create(name),
         ["drop", name] => drop(name),
         ["bootstrap"] => bootstrap(),

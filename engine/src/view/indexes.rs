@@ -27,7 +27,7 @@ impl View {
             let entries =
                 state::index_counts(&|key| self.snapshot.get(META, key), collection.id, definition.id)?.entries;
             let progress = match index.is_building() {
-                true => Some(self.index_progress(collection.id, definition.id)?.documents),
+                true => Some(self.walk_progress(collection.id, definition.id)?.documents),
                 false => None,
             };
             Ok(IndexInfo { definition, entries, built_documents: progress })

@@ -1,6 +1,6 @@
 //! What the upkeep of a node reads: which history has grown too old, which keys can be forgotten.
 
-use aerodb_proto::{BuildIndex, IndexProgress, SeenDocument, Watermark};
+use aerodb_proto::{BuildIndex, SeenDocument, WalkProgress, Watermark};
 use prost::Message;
 
 use super::{ReadError, View};
@@ -57,7 +57,7 @@ impl View {
     pub fn build_step(&self, limit: usize) -> Result<Option<BuildIndex>, ReadError> {
         let Some((collection_id, index)) = self.catalog.building() else { return Ok(None) };
         let Some(collection) = self.catalog.by_id(collection_id) else { return Ok(None) };
-        let after = self.index_progress(collection_id, index.definition.id)?.after;
+        let after = self.walk_progress(collection_id, index.definition.id)?.after;
         let mut step = BuildIndex { collection_id, index_id: index.definition.id, after, ..BuildIndex::default() };
         let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
         let mut found = self.documents_at(collection, self.revision(), after);
@@ -73,8 +73,8 @@ impl View {
     }
 
     /// How far the build of an index has come.
-    pub(super) fn index_progress(&self, collection: u32, index: u32) -> Result<IndexProgress, ReadError> {
-        let bytes = self.snapshot.get(META, &keys::index_progress(collection, index))?.unwrap_or_default();
-        Ok(IndexProgress::decode(&*bytes).map_err(|e| Error::malformed("an index's progress", e))?)
+    pub(super) fn walk_progress(&self, collection: u32, index: u32) -> Result<WalkProgress, ReadError> {
+        let bytes = self.snapshot.get(META, &keys::walk_progress(collection, index))?.unwrap_or_default();
+        Ok(WalkProgress::decode(&*bytes).map_err(|e| Error::malformed("an index's progress", e))?)
     }
 }

@@ -11,6 +11,7 @@ mod indexes;
 mod list;
 mod maintain;
 mod plan;
+mod schemas;
 #[cfg(test)]
 mod tests;
 mod versions;

@@ -72,12 +72,16 @@ impl Alone {
 }
 
 fn create() -> Op {
-    Op::CreateCollection(proto::CreateCollection { name: "notes".to_owned(), history_retention_seconds: 0 })
+    Op::CreateCollection(proto::CreateCollection { name: "notes".to_owned(), ..Default::default() })
 }
 
 fn insert(id: &str) -> Op {
     let document = proto::NewDocument { id: id.to_owned(), fields: bytes::Bytes::from_static(br#"{"n":1}"#) };
-    Op::Insert(proto::InsertDocuments { collection: "notes".to_owned(), documents: vec![document], many: false })
+    Op::Insert(proto::InsertDocuments {
+        collection: "notes".to_owned(),
+        documents: vec![document],
+        ..Default::default()
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

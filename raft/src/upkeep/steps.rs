@@ -17,6 +17,9 @@ use crate::spawn::run_blocking;
 
 /// Documents of one step of an index's build: decided one after the other.
 const BUILD_DOCUMENTS_PER_STEP: usize = 200;
+/// Documents that are read for one step of the check of a schema, and their bytes: few of them are decided on.
+const CHECK_DOCUMENTS_PER_STEP: u64 = 2_000;
+const CHECK_BYTES_PER_STEP: usize = 2 << 20;
 /// A pause before a build goes on that could not.
 const BUILD_PAUSE: Duration = Duration::from_millis(200);
 /// How often the leader looks for documents whose time is over.
@@ -26,7 +29,8 @@ const EXPIRE_ENTRIES_PER_STEP: usize = 500;
 /// Steps of one index before the others have their turn.
 const EXPIRE_STEPS_PER_TURN: usize = 20;
 
-/// On the leader: proposes the steps of builds of indexes, one after the other, wherever the last leader stopped.
+/// On the leader: proposes the steps of builds of indexes and of checks of schemas, one after the other, wherever the last
+/// leader stopped.
 pub(super) async fn build_indexes(node: Arc<Node>) {
     let (mut catalog, mut leadership) = (node.catalog.clone(), node.leadership.clone());
     loop {
@@ -49,31 +53,43 @@ pub(super) async fn build_indexes(node: Arc<Node>) {
     }
 }
 
-/// One step; true when there is nothing to build.
+/// All steps that there are, one after the other; true when none is left.
 async fn build_step(node: &Arc<Node>) -> bool {
     loop {
         let here = node.clone();
-        let read = move || here.engine.view()?.build_step(BUILD_DOCUMENTS_PER_STEP);
-        let step: Result<_, ReadError> = run_blocking(node.spawner.as_ref(), read).await;
-        let step = match step {
+        let step: Result<_, ReadError> = run_blocking(node.spawner.as_ref(), move || next_step(&here)).await;
+        let (op, after) = match step {
             Ok(Some(step)) => step,
             Ok(None) => return true,
             Err(error) => {
-                tracing::warn!(%error, "an index's build cannot go on");
+                tracing::warn!(%error, "an index's build, or a schema's check, cannot go on");
                 return false;
             }
         };
-        let after = step.after.clone();
-        let command = Command { op: Some(Op::BuildIndex(step)), ..Command::default() };
+        let command = Command { op: Some(op), ..Command::default() };
         let decided = node.submitter.submit_internal(command, Instant::now() + PATIENCE).await;
         match decided {
             // The step is applied once its outcome is here: the next one begins where it ended.
             Ok(outcome) if !matches!(outcome.result, Some(outcome::Result::Refusal(_))) => {
-                tracing::debug!(after, "a step of an index's build is done");
+                tracing::debug!(after, "a step of an index's build, or of a schema's check, is done");
             }
             _ => return false,
         }
     }
+}
+
+/// What is to be done next, and behind which id it begins.
+fn next_step(node: &Node) -> Result<Option<(Op, String)>, ReadError> {
+    let view = node.engine.view()?;
+    if let Some(step) = view.build_step(BUILD_DOCUMENTS_PER_STEP)? {
+        let after = step.after.clone();
+        return Ok(Some((Op::BuildIndex(step), after)));
+    }
+    let step = view.schema_step(CHECK_DOCUMENTS_PER_STEP, CHECK_BYTES_PER_STEP)?;
+    Ok(step.map(|step| {
+        let after = step.after.clone();
+        (Op::CheckSchema(step), after)
+    }))
 }
 
 /// On the leader: proposes that documents go whose time is over by an index with `ttl_seconds`.

@@ -8,6 +8,7 @@ use prost::Message;
 
 use crate::error::Error;
 use crate::index::Index;
+use crate::json::Members;
 use crate::kv::Snapshot;
 use crate::schema::{Schema, Schemas};
 use crate::state::{META, keys};
@@ -35,7 +36,12 @@ pub struct Catalog {
 }
 
 /// The indexes of a collection.
-pub(crate) type Indexes = Arc<[Arc<Index>]>;
+#[derive(Clone, Debug)]
+struct Indexes {
+    all: Arc<[Arc<Index>]>,
+    /// What has to be read of a document to know its entries in all of them.
+    members: Arc<Members>,
+}
 
 impl Catalog {
     /// Reads the catalog that `snapshot` holds.
@@ -77,12 +83,17 @@ impl Catalog {
 
     /// The indexes of a collection, whatever their state.
     pub(crate) fn indexes(&self, collection: u32) -> &[Arc<Index>] {
-        self.indexes.get(&collection).map_or(&[], |indexes| &**indexes)
+        self.indexes.get(&collection).map_or(&[], |indexes| &*indexes.all)
+    }
+
+    /// What has to be read of a collection's document to know its entries in all indexes.
+    pub(crate) fn indexed_members(&self, collection: u32) -> Option<&Members> {
+        self.indexes.get(&collection).map(|indexes| &*indexes.members)
     }
 
     /// The first index that is being built, and its collection.
     pub(crate) fn building(&self) -> Option<(u32, &Arc<Index>)> {
-        let all = self.indexes.iter().flat_map(|(&id, indexes)| indexes.iter().map(move |index| (id, index)));
+        let all = self.indexes.iter().flat_map(|(&id, indexes)| indexes.all.iter().map(move |index| (id, index)));
         { all }.find(|(_, index)| index.is_building())
     }
 
@@ -102,10 +113,14 @@ impl Catalog {
     /// When an index of it is damaged.
     pub(crate) fn insert(&mut self, collection: Collection) -> Result<(), Error> {
         let compile = |definition: &aerodb_proto::Index| Index::compile(definition.clone()).map(Arc::new);
-        let indexes: Indexes = collection.indexes.iter().map(compile).collect::<Result<_, _>>()?;
-        match indexes.is_empty() {
+        let all: Arc<[Arc<Index>]> = collection.indexes.iter().map(compile).collect::<Result<_, _>>()?;
+        match all.is_empty() {
             true => drop(self.indexes.remove(&collection.id)),
-            false => drop(self.indexes.insert(collection.id, indexes)),
+            false => {
+                let mut members = Members::default();
+                all.iter().for_each(|index| members.extend(&index.members));
+                self.indexes.insert(collection.id, Indexes { all, members: Arc::new(members) });
+            }
         }
         match Schemas::of(&collection, self.schemas.get(&collection.id)) {
             Some(schemas) => drop(self.schemas.insert(collection.id, schemas)),

@@ -6,7 +6,7 @@ use crate::json::{Kind, Path, PathError, Segment, Value};
 pub const SELECT_PATHS_MAX: usize = 256;
 
 /// What every answer shows, selected or not.
-const ALWAYS_SHOWN: [&str; 2] = ["id", "_revision"];
+pub(crate) const ALWAYS_SHOWN: [&str; 2] = ["id", "_revision"];
 
 /// The fields that were asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

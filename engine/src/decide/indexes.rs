@@ -11,11 +11,12 @@ use aerodb_proto as proto;
 use bytes::Bytes;
 use proto::{Collection, Effect, IndexChange, IndexState, Refusal, effect::Kind, outcome};
 
-use super::documents::{Place, Stop, Target, stored};
+use super::documents::{Place, Stop, Target};
 use super::overlay::Overlay;
 use super::{Decision, refusal};
 use crate::error::Error;
 use crate::index::{Entries, Index, Role, Unfit};
+use crate::json::{self, Members, Value};
 use crate::limits::Limits;
 use crate::state::keys;
 use crate::state::record::Document;
@@ -54,13 +55,11 @@ pub(super) fn changes(
 ) -> Result<Changes, Stop> {
     let mut changes = Changes { indexes: Vec::new(), freed: Vec::new(), claimed: Vec::new() };
     let indexes = overlay.catalog().indexes(collection);
-    if indexes.is_empty() {
-        return Ok(changes);
-    }
-    let parse = |document: Option<&Document>| document.map(stored).transpose();
-    let (base, now) = (parse(base)?, parse(now)?);
+    let Some(members) = overlay.catalog().indexed_members(collection) else { return Ok(changes) };
+    let (base, now) =
+        (base.map(|base| read(base, members)).transpose()?, now.map(|now| read(now, members)).transpose()?);
     for index in indexes.iter().filter(|index| index.is_kept()) {
-        let entries = |document: &Option<crate::json::Value>| match document {
+        let entries = |document: &Option<Value>| match document {
             Some(document) => index.entries(document),
             None => Ok(Entries::new()),
         };
@@ -109,6 +108,11 @@ pub(super) fn claim(overlay: &mut Overlay, documents: &[(String, Changes)]) -> R
         }
     }
     Ok(())
+}
+
+/// What indexes need of a document.
+fn read(document: &Document, members: &Members) -> Result<Value, Error> {
+    json::parse_members(&document.body, members).map_err(|e| Error::malformed("a document", e))
 }
 
 fn entry(role: Role, values: &[u8]) -> Bytes {
@@ -225,7 +229,7 @@ impl Step {
             document.revision == seen.revision && document.revision < index.definition.created_revision
         };
         let Some(document) = document.filter(as_seen) else { return Ok(Ok(())) };
-        let entries = match index.entries(&stored(&document)?) {
+        let entries = match index.entries(&read(&document, &index.members)?) {
             Ok(entries) => entries,
             Err(unfit) => return Ok(Err(format!("{unfit} (document {:?})", seen.id))),
         };

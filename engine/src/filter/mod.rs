@@ -25,6 +25,21 @@ pub struct Filter {
     pub conditions: Vec<Condition>,
 }
 
+impl Filter {
+    /// Calls `visit` with every path into the document that it asks for.
+    pub fn each_path(&self, visit: &mut dyn FnMut(&Path)) {
+        for condition in &self.conditions {
+            match condition {
+                Condition::And(filters) | Condition::Or(filters) | Condition::Nor(filters) => {
+                    filters.iter().for_each(|filter| filter.each_path(visit));
+                }
+                Condition::Not(filter) => filter.each_path(visit),
+                Condition::Field { path, .. } => visit(path),
+            }
+        }
+    }
+}
+
 /// One condition on a document.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {

@@ -132,6 +132,20 @@ fn of_test(test: &Test) -> Option<Intervals> {
     })
 }
 
+/// Whether a document whose only entry lies where this test says passes it: the interval holds neither more nor less.
+pub(crate) fn is_exact(test: &Test) -> bool {
+    let known = |value: &Value| !matches!(value.kind(), Kind::Array | Kind::Object);
+    // What is missing stands as null, which is equal to null and yet not compared with it.
+    let compared = |value: &Value| known(value) && !value.is_null();
+    match test {
+        Test::Eq(value) => known(value),
+        Test::In(values) => values.as_slice().iter().all(known),
+        Test::Gt(value) | Test::Gte(value) | Test::Lt(value) | Test::Lte(value) => compared(value),
+        Test::StartsWith(_) => true,
+        _ => false,
+    }
+}
+
 /// The strings that begin with `start`.
 fn beginning_with(start: &str) -> Interval {
     let mut bytes = Vec::new();

@@ -16,7 +16,7 @@ use aerodb_proto as proto;
 
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::json::{self, Kind, Path, Reached, Value};
+use crate::json::{self, Kind, Members, Path, Reached, Value};
 use crate::order::Direction;
 
 /// Fields of an index at most.
@@ -63,6 +63,8 @@ pub struct Index {
     pub(crate) fields: Vec<Field>,
     /// Only documents that match have entries; all without one.
     pub(crate) filter: Option<Filter>,
+    /// What has to be read of a document to know its entries.
+    pub(crate) members: Members,
 }
 
 /// One field of an index.
@@ -96,7 +98,7 @@ impl Index {
             let path = Path::parse(&field.path).map_err(|error| damaged(&error))?;
             Ok::<_, Error>(Field { path, direction })
         };
-        let fields = definition.fields.iter().map(field).collect::<Result<_, _>>()?;
+        let fields = definition.fields.iter().map(field).collect::<Result<Vec<Field>, _>>()?;
         let filter = match definition.filter.is_empty() {
             true => None,
             false => {
@@ -104,7 +106,10 @@ impl Index {
                 Some(Filter::parse(&value).map_err(|error| damaged(&error))?)
             }
         };
-        Ok(Self { definition, fields, filter })
+        let mut members = Members::default();
+        fields.iter().for_each(|field| members.add(&field.path));
+        filter.iter().for_each(|filter: &Filter| filter.each_path(&mut |path| members.add(path)));
+        Ok(Self { definition, fields, filter, members })
     }
 
     /// True while documents from before it are being added.

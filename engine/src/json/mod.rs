@@ -12,6 +12,6 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use parse::{DEPTH_CEILING, Error, ErrorKind, Limits, STORED, parse};
+pub use parse::{DEPTH_CEILING, Error, ErrorKind, Limits, Members, STORED, parse, parse_members};
 pub use path::{PATH_BYTES_MAX, PATH_SEGMENTS_MAX, Path, PathError, Reached, Segment};
 pub use value::{Kind, Value};

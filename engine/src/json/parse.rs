@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
-use super::Value;
+use super::{Path, Value};
 
 /// No limit on depth goes beyond this: much of the engine recurses over values and must never run out of stack.
 pub const DEPTH_CEILING: usize = 256;
@@ -103,6 +103,54 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
     parser.run()
 }
 
+/// Names of members of a document, at its top.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members(BTreeSet<String>);
+
+impl Members {
+    /// Adds the member that `path` begins with.
+    pub fn add(&mut self, path: &Path) {
+        if let Some(first) = path.segments().first() {
+            self.0.insert(first.name().to_owned());
+        }
+    }
+
+    /// Adds all of `others`.
+    pub fn extend(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().cloned());
+    }
+
+    /// Adds the member called `name`.
+    pub fn add_name(&mut self, name: &str) {
+        self.0.insert(name.to_owned());
+    }
+}
+
+/// Reads of a document, as it is stored, only the `wanted` members: the others are passed over, and nothing is read behind
+/// the last one. Whoever asks for these members alone finds what the whole document would show.
+///
+/// # Errors
+/// As [`parse`], as far as it is read.
+pub fn parse_members(bytes: &[u8], wanted: &Members) -> Result<Value, Error> {
+    let mut parser = Parser { bytes, jiter: Jiter::new(bytes), depth_max: DEPTH_CEILING, open: Vec::new() };
+    let mut found = Vec::with_capacity(wanted.0.len());
+    let mut name = parser.jiter.next_object();
+    while found.len() < wanted.0.len() {
+        let name_wanted = match name {
+            Ok(Some(name)) => wanted.0.get(name).cloned(),
+            Ok(None) => break,
+            Err(error) => return Err(parser.error(error)),
+        };
+        let peek = parser.jiter.peek().map_err(|error| parser.error(error))?;
+        match name_wanted {
+            Some(name) => found.push((name, parser.value(peek)?)),
+            None => parser.jiter.known_skip(peek).map_err(|error| parser.error(error))?,
+        }
+        name = parser.jiter.next_key();
+    }
+    Ok(Value::Object(found))
+}
+
 /// An array or object whose end has not been seen.
 enum Open {
     Array(Vec<Value>),
@@ -126,7 +174,14 @@ struct Parser<'j> {
 
 impl Parser<'_> {
     fn run(&mut self) -> Result<Value, Error> {
-        let mut peek = self.jiter.peek().map_err(|error| self.error(error))?;
+        let peek = self.jiter.peek().map_err(|error| self.error(error))?;
+        let value = self.value(peek)?;
+        self.jiter.finish().map_err(|error| self.error(error))?;
+        Ok(value)
+    }
+
+    /// The whole value that `peek` announces.
+    fn value(&mut self, mut peek: Peek) -> Result<Value, Error> {
         loop {
             let mut value = match self.begin(peek)? {
                 Next::Value(first) => {
@@ -136,10 +191,7 @@ impl Parser<'_> {
                 Next::Closed(value) => value,
             };
             loop {
-                let Some(open) = self.open.pop() else {
-                    self.jiter.finish().map_err(|error| self.error(error))?;
-                    return Ok(value);
-                };
+                let Some(open) = self.open.pop() else { return Ok(value) };
                 match self.add(open, value)? {
                     Next::Value(following) => {
                         peek = following;

@@ -466,3 +466,22 @@ proptest! {
         let _ = Path::parse(&text);
     }
 }
+
+proptest! {
+    /// What is read of a document in part is what the whole shows of it.
+    #[test]
+    fn members_are_read_as_in_the_whole(document in value_of(4), names in vec("[a-d]", 0..4)) {
+        let document = match document {
+            Value::Object(_) => document,
+            other => Value::Object(vec![("x".into(), other)]),
+        };
+        let mut members = Members::default();
+        names.iter().for_each(|name| members.add_name(name));
+        let expected: Vec<_> = match &document {
+            Value::Object(all) => all.iter().filter(|(name, _)| names.contains(name)).cloned().collect(),
+            _ => unreachable!("made an object"),
+        };
+        let read = parse_members(&document.to_bytes(), &members).unwrap();
+        prop_assert_eq!(read, Value::Object(expected));
+    }
+}

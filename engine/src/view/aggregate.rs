@@ -149,6 +149,12 @@ fn single<'v>(path: &Path, document: &'v Value) -> Result<&'v Value, ReadError> 
 }
 
 impl Grouping {
+    /// Calls `visit` with every path into documents that it asks for.
+    pub(super) fn each_path(&self, visit: &mut dyn FnMut(&Path)) {
+        self.group_by.iter().for_each(&mut *visit);
+        self.aggregates.iter().filter_map(|(_, aggregate)| aggregate.path()).for_each(visit);
+    }
+
     /// The documents that the groups of `query` are made of.
     pub(super) fn documents(&self, query: &ListQuery) -> ListQuery {
         ListQuery {
@@ -177,7 +183,8 @@ impl View {
         let documents = grouping.documents(query);
         let plan = self.plan(collection, &documents, revision)?;
         let actual = Cell::default();
-        let run = Run { view: self, collection, query: &documents, revision, start: None, expired, actual: &actual };
+        let (view, members) = (self, query.members());
+        let run = Run { view, collection, query: &documents, revision, start: None, expired, actual: &actual, members };
         let mut rows = self.rows(&run, &plan.access, grouping, &query.order)?;
         rows.sort_unstable_by(|a, b| query.order.compare(&a.place, &b.place));
         let count = (query.count != Count::None).then_some(rows.len() as u64);

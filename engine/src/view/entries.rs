@@ -21,6 +21,9 @@ pub(super) type Stretch = (Vec<u8>, Vec<u8>);
 /// Stretches of a list whose entries are counted to know how many there are.
 const STRETCHES_COUNTED_MAX: usize = 32;
 
+/// How many entries are counted between two looks at the clock.
+const ENTRIES_PER_CHECK: u64 = 4_096;
+
 /// Entries of one stretch, ascending or descending by key.
 struct Entries<'a> {
     revision: u64,
@@ -45,6 +48,28 @@ impl View {
         let scan = |cf| Peek::new(self.snapshot.scan(cf, &from, &to, reverse));
         let former = (revision < self.revision()).then(|| scan(INDEX_HISTORY));
         Entries { revision, reverse, now: scan(INDEX), former }
+    }
+
+    /// How many entries these stretches have at `revision`. `expired` is asked now and then.
+    pub(super) fn count_all_entries(
+        &self,
+        collection: u32,
+        index: &Index,
+        revision: u64,
+        stretches: &[Stretch],
+        expired: &dyn Fn() -> bool,
+    ) -> Result<u64, ReadError> {
+        let mut count = 0;
+        for stretch in stretches {
+            let mut entries = self.entries(collection, index, revision, stretch, false);
+            while entries.next()?.is_some() {
+                count += 1;
+                if count % ENTRIES_PER_CHECK == 0 && expired() {
+                    return Err(ReadError::TooExpensive("counting ran out of time: narrow the filter".into()));
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// How many entries a stretch has now, counted up to `max`.

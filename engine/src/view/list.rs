@@ -14,10 +14,10 @@ use super::plan::{self, Access, Plan, Through};
 use super::{CollectionStats, ReadError, View};
 use crate::filter::Filter;
 use crate::index::Index;
-use crate::json::{self, Value};
+use crate::json::{self, Members, Path, Value};
 use crate::order::Order;
 use crate::planted;
-use crate::select::Select;
+use crate::select::{ALWAYS_SHOWN, Select};
 use crate::state::record::Document;
 
 /// Whether a list also counts all that match.
@@ -72,6 +72,25 @@ impl ListQuery {
             grouping: None,
             caller: String::new(),
         }
+    }
+}
+
+impl ListQuery {
+    /// What has to be read of a document to answer.
+    pub(super) fn members(&self) -> Members {
+        let mut members = Members::default();
+        let mut add = |path: &Path| members.add(path);
+        self.filter.iter().for_each(|filter| filter.each_path(&mut add));
+        match &self.grouping {
+            Some(grouping) => grouping.each_path(&mut add),
+            // That of groups is over what they show.
+            None => self.order.keys().iter().for_each(|key| add(&key.path)),
+        }
+        if let Some(select) = &self.select {
+            select.paths().iter().for_each(add);
+            ALWAYS_SHOWN.iter().for_each(|name| members.add_name(name));
+        }
+        members
     }
 }
 
@@ -145,7 +164,8 @@ impl View {
         let query = &ListQuery { filter: Some(filter), ..ListQuery::of(limit) };
         let revision = self.revision();
         let plan = self.plan(collection, query, revision)?;
-        let run = Run { view: self, collection, query, revision, start: None, expired, actual: &Cell::default() };
+        let (actual, members) = (&Cell::default(), query.members());
+        let run = Run { view: self, collection, query, revision, start: None, expired, actual, members };
         let mut found = Vec::new();
         run.each_document(&plan.access, None, |id, document, _| {
             found.push(Candidate { id: id.to_owned(), revision: document.revision });
@@ -220,7 +240,8 @@ impl View {
         let revision = if planted!("cursor-at-the-latest") { self.revision() } else { revision };
         let plan = self.plan(collection, query, revision)?;
         let actual = Cell::default();
-        let run = Run { view: self, collection, query, revision, start, expired, actual: &actual };
+        let members = query.members();
+        let run = Run { view: self, collection, query, revision, start, expired, actual: &actual, members };
         let mut found = if plan.access.is_ordered() { run.ordered(&plan.access)? } else { run.sorted(&plan.access)? };
         let next_cursor = match found.more.then(|| found.rows.last()).flatten() {
             Some(last) => {
@@ -261,6 +282,8 @@ pub(super) struct Run<'a> {
     pub(super) start: Option<Position>,
     pub(super) expired: &'a dyn Fn() -> bool,
     pub(super) actual: &'a Cell<Actual>,
+    /// What is read of each document.
+    pub(super) members: Members,
 }
 
 /// What a list found.
@@ -284,7 +307,7 @@ impl Run<'_> {
         let mut skip = self.skip();
         let (mut matched, mut bytes) = (0, 0);
         // A count covers all that match, so it looks from the start.
-        let counting = self.counts_matches();
+        let counting = self.counts_matches(access);
         let start = self.start.as_ref().filter(|_| !counting);
         let mut last = None;
         self.each(access, start, |id, body, value| {
@@ -310,13 +333,13 @@ impl Run<'_> {
         if let (true, Some(row), Some(body)) = (found.more, found.rows.last_mut(), last) {
             row.key = self.key(&body, None)?;
         }
-        found.count = self.count(matched)?;
+        found.count = self.count(access, matched)?;
         Ok(found)
     }
 
     /// Whether all that match have to be met because their number is asked for.
-    fn counts_matches(&self) -> bool {
-        self.query.count != Count::None && !self.count_is_kept()
+    fn counts_matches(&self, access: &Access) -> bool {
+        self.query.count != Count::None && !self.count_is_kept() && !access.covers()
     }
 
     /// The number of all documents of the latest revision is kept.
@@ -325,10 +348,14 @@ impl Run<'_> {
     }
 
     /// The count to answer with, if one was asked for; `matched` were met.
-    fn count(&self, matched: u64) -> Result<Option<u64>, ReadError> {
-        Ok(match self.query.count {
-            Count::None => None,
+    fn count(&self, access: &Access, matched: u64) -> Result<Option<u64>, ReadError> {
+        Ok(match (self.query.count, access) {
+            (Count::None, _) => None,
             _ if self.count_is_kept() => Some(self.view.counts(self.collection)?.documents),
+            (_, Access::Index(Through { index, stretches, covers: true, .. })) => {
+                let (collection, revision) = (self.collection.id, self.revision);
+                Some(self.view.count_all_entries(collection, index, revision, stretches, self.expired)?)
+            }
             _ => Some(matched),
         })
     }
@@ -384,11 +411,11 @@ impl Run<'_> {
         })?;
         let rows = heap.into_sorted_vec().into_iter().skip(skip).map(|ranked| ranked.row);
         let rows = rows.map(|row| Ok(Row { body: self.project(&row.body, None), ..row }));
-        let count = self.count(matched)?;
+        let count = self.count(access, matched)?;
         Ok(Found { rows: rows.collect::<Result<_, ReadError>>()?, more, count })
     }
 
-    /// Calls `visit` with each document that matches: id, body, and the parsed body where the filter needed it. Ends when
+    /// Calls `visit` with each document that matches: id, body, and what was read of it where the filter needed it. Ends when
     /// `visit` says false. With `start`, documents come from behind it.
     pub(super) fn each(
         &self,
@@ -413,6 +440,8 @@ impl Run<'_> {
             }
             (access, _) => access,
         };
+        // What an index says in full is not asked again.
+        let filter = self.query.filter.as_ref().filter(|_| !access.covers());
         let mut source = Source::new(self, access, start.map(|start| start.id.as_str()));
         let mut steps = 0;
         while let Some((id, document)) = source.next()? {
@@ -422,11 +451,8 @@ impl Run<'_> {
                 return Err(ReadError::TooExpensive(problem.into()));
             }
             let id = std::str::from_utf8(&id).map_err(|e| crate::Error::malformed("an id", e))?;
-            let value = match &self.query.filter {
-                Some(_) => Some(self.parse(&document.body)?),
-                None => None,
-            };
-            let matches = match (&self.query.filter, &value) {
+            let value = filter.map(|_| self.parse(&document.body)).transpose()?;
+            let matches = match (filter, &value) {
                 (Some(filter), Some(value)) => filter.matches(value),
                 _ => true,
             };
@@ -446,8 +472,9 @@ impl Run<'_> {
         if self.start.is_some() { 0 } else { self.query.offset }
     }
 
+    /// What the query needs of a document.
     pub(super) fn parse(&self, body: &[u8]) -> Result<Value, ReadError> {
-        json::parse(body, &json::STORED).map_err(|e| crate::Error::malformed("a document", e).into())
+        json::parse_members(body, &self.members).map_err(|e| crate::Error::malformed("a document", e).into())
     }
 
     fn project(&self, body: &bytes::Bytes, value: Option<&Value>) -> bytes::Bytes {

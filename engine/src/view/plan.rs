@@ -23,6 +23,8 @@ const STRETCHES_MAX: usize = 1_000;
 const ESTIMATE_ENTRIES_MAX: u64 = 1_000;
 /// What it costs to fetch a document that an index led to, where passing over one in the order of ids costs 1.
 const FETCH_COST: f64 = 4.0;
+/// What counting an entry costs, in the same unit.
+const ENTRY_COST: f64 = 0.3;
 /// What sorting a document costs, in the same unit.
 const SORT_COST: f64 = 0.5;
 /// The share of documents that pass conditions of which nothing is known.
@@ -78,6 +80,8 @@ pub(super) struct Through {
     pub(super) prefix: Vec<u8>,
     /// How many leading fields that are.
     pub(super) equal: usize,
+    /// Every entry in the stretches is a document that matches, each once: to count them, none is read.
+    pub(super) covers: bool,
 }
 
 /// A way that was thought of.
@@ -96,6 +100,11 @@ pub struct Candidate {
 }
 
 impl Access {
+    /// Every entry it meets is a document that matches, each once.
+    pub(super) fn covers(&self) -> bool {
+        matches!(self, Access::Index(through) if through.covers)
+    }
+
     pub(super) fn is_ordered(&self) -> bool {
         match self {
             Access::Scan { ordered } => *ordered,
@@ -121,9 +130,10 @@ impl View {
                 }),
                 Ok(through) => {
                     let counts = self.index_counts(collection, index)?;
-                    let met = self.count_entries(collection.id, index, &through.stretches, ESTIMATE_ENTRIES_MAX)?;
+                    let max = through.counted_max(query);
+                    let met = self.count_entries(collection.id, index, &through.stretches, max)?;
                     // More than are counted: half of all there are is as good a guess as any.
-                    let all = match met < ESTIMATE_ENTRIES_MAX {
+                    let all = match met < max {
                         true => met as f64,
                         false => (counts.entries as f64 / 2.0).max(met as f64),
                     };
@@ -169,6 +179,7 @@ impl View {
         }
         let counts = self.index_counts(collection, index)?;
         let mut through = Through::bounded(index, query.filter.as_ref(), !counts.has_members);
+        through.covers &= !counts.has_members && !counts.has_unsortable;
         through.order(&query.order, &counts);
         if through.bounded == 0 && !through.ordered {
             return Ok(Err("the filter bounds none of its first fields, and its order is another"));
@@ -224,6 +235,7 @@ impl Through {
         };
         let stretches = stretches.unwrap_or_else(|| prefixes.into_iter().map(whole).collect());
         let exactly_one = equal == index.fields.len();
+        let covers = filter.is_none_or(|filter| covers(filter, index, bounded));
         let index = index.clone();
         Self {
             index,
@@ -234,6 +246,16 @@ impl Through {
             bounded,
             equal,
             prefix,
+            covers,
+        }
+    }
+
+    /// How many of its entries are counted to know what it costs. Where they come in an order that no other way has, only
+    /// the first ones are met.
+    fn counted_max(&self, query: &ListQuery) -> u64 {
+        match self.ordered && !query.order.is_by_id() && query.count == Count::None {
+            true => ((query.offset + query.limit + 1) as u64).min(ESTIMATE_ENTRIES_MAX),
+            false => ESTIMATE_ENTRIES_MAX,
         }
     }
 
@@ -284,6 +306,20 @@ impl Through {
     }
 }
 
+/// Whether a document matches `filter` exactly if its one entry lies within the bounds of the first `bounded` fields: each
+/// condition is one that these bounds say in full, or that every document of the index meets.
+fn covers(filter: &Filter, index: &Index, bounded: usize) -> bool {
+    let met = |condition: &Condition| index.filter.as_ref().is_some_and(|filter| repeats(filter, condition));
+    filter.conditions.iter().all(|condition| match condition {
+        Condition::Field { path, tests } => {
+            let said = index.fields[..bounded].iter().any(|field| field.path == *path);
+            (said && tests.iter().all(bounds::is_exact)) || met(condition)
+        }
+        Condition::And(filters) => filters.iter().all(|filter| covers(filter, index, bounded)),
+        _ => met(condition),
+    })
+}
+
 /// Whether every document that matches `filter` matches `needed`: seen only where the filter repeats its conditions.
 fn implies(filter: &Filter, needed: &Filter) -> bool {
     needed.conditions.iter().all(|condition| repeats(filter, condition))
@@ -309,17 +345,21 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// How many documents have to be met until enough match, when they come in order.
-    fn until_enough(&self, share: f64) -> f64 {
+    /// How many documents have to be met until enough match, when they come in order; all, where each is to be `counted`.
+    fn until_enough(&self, share: f64, counted: bool) -> f64 {
         match self.query.count {
-            Count::Exact => f64::INFINITY,
-            Count::None | Count::Estimated => (self.query.offset + self.query.limit + 1) as f64 / share,
+            Count::Exact | Count::Estimated if counted => f64::INFINITY,
+            _ => (self.query.offset + self.query.limit + 1) as f64 / share,
         }
     }
 
     fn scan(&self) -> (Access, Candidate) {
         let ordered = self.query.order.is_by_id();
-        let rows = if ordered { self.documents.min(self.until_enough(self.share)) } else { self.documents };
+        let rows = if ordered {
+            self.documents.min(self.until_enough(self.share, self.query.filter.is_some()))
+        } else {
+            self.documents
+        };
         let cost = if ordered { rows } else { rows * (1.0 + SORT_COST * self.share) };
         let reason = match ordered {
             true => "every document, in the order of ids, until there are enough",
@@ -332,8 +372,9 @@ impl Wanted<'_> {
     fn through(&self, through: Through, all: f64) -> (Access, Candidate) {
         // What the bounds do not say of the filter may still turn documents away.
         let share = if through.bounded > 0 { 1.0 } else { self.share };
-        let rows = if through.ordered { all.min(self.until_enough(share)) } else { all };
-        let cost = rows * (fetch_cost() + if through.ordered { 0.0 } else { SORT_COST });
+        let rows = if through.ordered { all.min(self.until_enough(share, !through.covers)) } else { all };
+        let counted = if self.query.count != Count::None && through.covers { all * ENTRY_COST } else { 0.0 };
+        let cost = rows * (fetch_cost() + if through.ordered { 0.0 } else { SORT_COST }) + counted;
         let fields = match through.bounded {
             0 => "bounds nothing".to_owned(),
             bounded => format!("bounds {bounded} of its {} fields", through.index.fields.len()),
@@ -344,7 +385,8 @@ impl Wanted<'_> {
             (false, _) => "what is found is sorted",
         };
         let name = Some(through.index.definition.name.clone());
-        let reason = format!("the filter {fields}; {order}");
+        let counts = if self.query.count != Count::None && through.covers { "; counted by its entries" } else { "" };
+        let reason = format!("the filter {fields}; {order}{counts}");
         (Access::Index(through), Candidate { index: name, rows, cost, chosen: false, reason })
     }
 }

@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::spawn::run_blocking;
 
 /// Documents of one step of an index's build: decided one after the other.
-const BUILD_DOCUMENTS_PER_STEP: usize = 200;
+const BUILD_DOCUMENTS_PER_STEP: usize = 1_000;
 /// Documents that are read for one step of the check of a schema, and their bytes: few of them are decided on.
 const CHECK_DOCUMENTS_PER_STEP: u64 = 2_000;
 const CHECK_BYTES_PER_STEP: usize = 2 << 20;

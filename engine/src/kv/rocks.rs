@@ -231,6 +231,16 @@ impl Snapshot for RocksSnapshot {
         self.view.borrow_dependent().get_cf(family, key).map_err(|e| error("reading a snapshot", &e))
     }
 
+    fn get_many(&self, cf: Cf, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        let db = self.view.borrow_owner();
+        let family = family(db, self.families, cf)?;
+        let mut options = ReadOptions::default();
+        options.set_snapshot(self.view.borrow_dependent());
+        let found = db.batched_multi_get_cf_opt(&family, keys, false, &options).into_iter();
+        let value = |value: rocksdb::DBPinnableSlice<'_>| value.to_vec();
+        found.map(|found| Ok(found.map_err(|e| error("reading a snapshot", &e))?.map(value))).collect()
+    }
+
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);

@@ -85,6 +85,10 @@ impl Snapshot for Watched<Arc<dyn Snapshot>> {
         told(self.inner.get(cf, key), &self.on_error)
     }
 
+    fn get_many(&self, cf: Cf, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        told(self.inner.get_many(cf, keys), &self.on_error)
+    }
+
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a> {
         Box::new(Watched { inner: self.inner.scan(cf, from, to, reverse), on_error: self.on_error.clone() })
     }

@@ -19,7 +19,30 @@ impl View {
 
     /// The same, of a revision that can be read.
     pub(super) fn document_at(&self, collection: u32, id: &[u8], revision: u64) -> Result<Option<Document>, ReadError> {
-        if let Some(latest) = self.document(collection, id)?.filter(|latest| latest.revision <= revision) {
+        let latest = self.document(collection, id)?;
+        self.held_at(collection, id, latest, revision)
+    }
+
+    /// The same of several documents, in the order of `ids`.
+    pub(super) fn documents_of(
+        &self,
+        collection: u32,
+        ids: &[Vec<u8>],
+        revision: u64,
+    ) -> Result<Vec<Option<Document>>, ReadError> {
+        let latest = ids.iter().zip(self.documents(collection, ids)?);
+        latest.map(|(id, latest)| self.held_at(collection, id, latest, revision)).collect()
+    }
+
+    /// The version of a document that held at `revision`; `latest` is the latest one.
+    fn held_at(
+        &self,
+        collection: u32,
+        id: &[u8],
+        latest: Option<Document>,
+        revision: u64,
+    ) -> Result<Option<Document>, ReadError> {
+        if let Some(latest) = latest.filter(|latest| latest.revision <= revision) {
             return Ok(Some(latest));
         }
         if revision >= self.revision() {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 
 use aerodb_proto::{Candidate, Collection};
 
@@ -498,8 +498,14 @@ enum Source<'a> {
         walk: Walk<'a>,
         /// The ids met so far, where one may come again.
         met: Option<HashSet<Vec<u8>>>,
+        /// Documents are fetched so many at a time.
+        batch: usize,
+        fetched: VecDeque<(Vec<u8>, Document)>,
     },
 }
+
+/// Documents that are fetched at a time, at most: beyond it, one more costs as much as one by itself.
+const FETCHED_MAX: usize = 64;
 
 impl<'a> Source<'a> {
     fn new<'r: 'a>(run: &Run<'r>, access: &'a Access, after: Option<&str>) -> Self {
@@ -508,7 +514,9 @@ impl<'a> Source<'a> {
             Access::Scan { .. } => Self::Scan(view.documents_at(run.collection, revision, after)),
             Access::Index(Through { index, stretches, reverse, repeats, .. }) => {
                 let walk = Walk::new(view, collection, index, revision, stretches.clone(), *reverse);
-                Self::Index { view, collection, revision, index, walk, met: repeats.then(HashSet::new) }
+                let (met, fetched) = (repeats.then(HashSet::new), VecDeque::new());
+                let batch = (run.query.offset + run.query.limit + 1).clamp(1, FETCHED_MAX);
+                Self::Index { view, collection, revision, index, walk, met, batch, fetched }
             }
         }
     }
@@ -516,23 +524,43 @@ impl<'a> Source<'a> {
     fn next(&mut self) -> Result<Option<(Vec<u8>, Document)>, ReadError> {
         match self {
             Source::Scan(documents) => documents.next(),
-            Source::Index { view, collection, revision, index, walk, met } => loop {
-                let Some(found) = walk.next()? else { return Ok(None) };
-                let id = found.key[values_of(index, &found.key)?.len()..].to_vec();
-                if met.as_mut().is_some_and(|met| !met.insert(id.clone())) {
-                    continue;
+            Source::Index { view, collection, revision, index, walk, met, batch, fetched } => {
+                if fetched.is_empty() {
+                    let ids = next_ids(walk, index, met, *batch, view.limits.query_ids_max)?;
+                    let documents = view.documents_of(*collection, &ids, *revision)?;
+                    for (id, document) in ids.into_iter().zip(documents) {
+                        let missing = || crate::Error::malformed("an index", "an entry's document is not there");
+                        fetched.push_back((id, document.ok_or_else(missing)?));
+                    }
                 }
-                if met.as_ref().is_some_and(|met| met.len() > view.limits.query_ids_max) {
-                    let problem = "the query meets more documents than it may: narrow the filter";
-                    return Err(ReadError::TooExpensive(problem.into()));
-                }
-                let Some(document) = view.document_at(*collection, &id, *revision)? else {
-                    return Err(crate::Error::malformed("an index", "an entry's document is not there").into());
-                };
-                return Ok(Some((id, document)));
-            },
+                Ok(fetched.pop_front())
+            }
         }
     }
+}
+
+/// The ids that the next entries lead to, each once, up to `batch`.
+fn next_ids(
+    walk: &mut Walk<'_>,
+    index: &Index,
+    met: &mut Option<HashSet<Vec<u8>>>,
+    batch: usize,
+    ids_max: usize,
+) -> Result<Vec<Vec<u8>>, ReadError> {
+    let mut ids = Vec::with_capacity(batch);
+    while ids.len() < batch {
+        let Some(found) = walk.next()? else { break };
+        let id = found.key[values_of(index, &found.key)?.len()..].to_vec();
+        if met.as_mut().is_some_and(|met| !met.insert(id.clone())) {
+            continue;
+        }
+        if met.as_ref().is_some_and(|met| met.len() > ids_max) {
+            let problem = "the query meets more documents than it may: narrow the filter";
+            return Err(ReadError::TooExpensive(problem.into()));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
 }
 
 struct Ranked<'a> {

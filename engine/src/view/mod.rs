@@ -181,6 +181,26 @@ impl View {
         Ok(self.snapshot.get(DOC, &key)?.map(Document::decode).transpose()?)
     }
 
+    /// The same of several documents, in the order of `ids`.
+    fn documents(&self, collection: u32, ids: &[Vec<u8>]) -> Result<Vec<Option<Document>>, ReadError> {
+        let mut found = Vec::with_capacity(ids.len());
+        let (mut places, mut keys) = (Vec::new(), Vec::new());
+        for id in ids {
+            let key = keys::doc(collection, id);
+            let recent = self.recent.get(&key).map(Document::decode).transpose()?;
+            let recent = recent.filter(|document| document.revision <= self.meta.revision);
+            if recent.is_none() {
+                places.push(found.len());
+                keys.push(key);
+            }
+            found.push(recent);
+        }
+        for (place, stored) in places.into_iter().zip(self.snapshot.get_many(DOC, &keys)?) {
+            found[place] = stored.map(Document::decode).transpose()?;
+        }
+        Ok(found)
+    }
+
     /// Figures of a collection, kept with every write.
     fn counts(&self, collection: &Collection) -> Result<CollectionCounts, ReadError> {
         Ok(state::collection_counts(&|key| self.snapshot.get(META, key), collection.id)?)

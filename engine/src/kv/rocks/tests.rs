@@ -56,6 +56,25 @@ fn all(store: &dyn Store, cf: Cf) -> String {
     scan(&*store.snapshot(), cf, "", "~", false)
 }
 
+/// Many keys at once, in memory and in tables, deleted and overwritten: as one after the other, and as of the snapshot.
+#[test]
+fn many_keys_are_read_as_each_is() {
+    let (store, _dir) = store();
+    write(&*store, "a=1 b=2 c=3 d=4 B:a=other");
+    store.flush().unwrap();
+    write(&*store, "b=5 -c e=6");
+    let snapshot = store.snapshot();
+    write(&*store, "a=7 -b d=8 f=9");
+    let keys: Vec<Vec<u8>> = ["f", "e", "b", "x", "a", "c", "d", "a"].map(|key| key.as_bytes().to_vec()).into();
+    let found = snapshot.get_many(A, &keys).unwrap();
+    let each: Vec<_> = keys.iter().map(|key| snapshot.get(A, key).unwrap()).collect();
+    assert_eq!(found, each);
+    let text = found.into_iter().map(|value| value.map_or("-".into(), |value| String::from_utf8(value).unwrap()));
+    assert_eq!(text.collect::<Vec<_>>(), ["-", "6", "5", "-", "1", "-", "4", "1"]);
+    assert_eq!(snapshot.get_many(B, &keys[4..5]).unwrap(), [Some(b"other".to_vec())]);
+    assert_eq!(snapshot.get_many(A, &[]).unwrap(), Vec::<Option<Vec<u8>>>::new());
+}
+
 #[test]
 fn later_writes_of_a_batch_win() {
     for (steps, left) in [

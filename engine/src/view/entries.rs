@@ -1,5 +1,7 @@
 //! The entries of an index as of a revision: those that are there now, merged with former ones whose interval covers it.
 
+use std::collections::VecDeque;
+
 use super::history::Peek;
 use super::{ReadError, View};
 use crate::error::Error;
@@ -152,7 +154,21 @@ pub(super) struct Walk<'a> {
     stretches: Vec<Stretch>,
     reverse: bool,
     running: Option<Entries<'a>>,
+    backwards: Option<Backwards<'a>>,
+    /// Entries that share their values and were read backwards, the next one first.
+    group: VecDeque<Found>,
 }
+
+/// A stretch that is read backwards.
+struct Backwards<'a> {
+    entries: Entries<'a>,
+    stretch: Stretch,
+    /// The entry that ended the group before it.
+    ahead: Option<Found>,
+}
+
+/// Entries with the same values that are kept to be turned around; more are walked again, forwards.
+const GROUP_MAX: usize = if cfg!(test) { 2 } else { 64 };
 
 impl<'a> Walk<'a> {
     /// Walks `stretches`, which are in the order of the index.
@@ -167,41 +183,79 @@ impl<'a> Walk<'a> {
         if !reverse {
             stretches.reverse();
         }
-        Self { view, collection, index, revision, stretches, reverse, running: None }
+        let (running, backwards, group) = (None, None, VecDeque::new());
+        Self { view, collection, index, revision, stretches, reverse, running, backwards, group }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Found>, ReadError> {
         loop {
+            if let Some(found) = self.group.pop_front() {
+                return Ok(Some(found));
+            }
             if let Some(found) = self.running.as_mut().map(Entries::next).transpose()?.flatten() {
                 return Ok(Some(found));
             }
-            let Some(stretch) = self.stretches.pop() else { return Ok(None) };
-            let stretch = match self.reverse {
-                true => match self.last_group(stretch)? {
-                    Some(group) => group,
-                    None => continue,
-                },
-                false => stretch,
-            };
-            self.running = Some(self.view.entries(self.collection, self.index, self.revision, &stretch, false));
+            self.running = None;
+            let more = if self.reverse { self.previous_group()? } else { self.next_stretch() };
+            if !more {
+                return Ok(None);
+            }
         }
     }
 
-    /// The entries of a stretch that share the greatest values in it; what lies before them is left for later.
-    fn last_group(&mut self, (from, to): Stretch) -> Result<Option<Stretch>, ReadError> {
-        let stretch = (from, to);
-        let mut backwards = self.view.entries(self.collection, self.index, self.revision, &stretch, true);
-        let Some(last) = backwards.next()? else { return Ok(None) };
-        let values = values_of(self.index, &last.key)?.to_vec();
-        let (from, to) = stretch;
-        if from < values {
-            self.stretches.push((from.clone(), values.clone()));
+    fn entries(&self, stretch: &Stretch, reverse: bool) -> Entries<'a> {
+        self.view.entries(self.collection, self.index, self.revision, stretch, reverse)
+    }
+
+    fn next_stretch(&mut self) -> bool {
+        let stretch = self.stretches.pop();
+        self.running = stretch.map(|stretch| self.entries(&stretch, false));
+        self.running.is_some()
+    }
+
+    /// Turns to the entries that share the greatest values of those that are left; false when none are.
+    fn previous_group(&mut self) -> Result<bool, ReadError> {
+        loop {
+            let Some(backwards) = &mut self.backwards else {
+                let Some(stretch) = self.stretches.pop() else { return Ok(false) };
+                let (entries, ahead) = (self.entries(&stretch, true), None);
+                self.backwards = Some(Backwards { entries, stretch, ahead });
+                continue;
+            };
+            let last = match backwards.ahead.take() {
+                Some(ahead) => Some(ahead),
+                None => backwards.entries.next()?,
+            };
+            let Some(last) = last else {
+                self.backwards = None;
+                continue;
+            };
+            let values = values_of(self.index, &last.key)?.to_vec();
+            self.group.push_front(last);
+            while self.group.len() < GROUP_MAX {
+                match backwards.entries.next()? {
+                    Some(found) if values_of(self.index, &found.key)? == values => self.group.push_front(found),
+                    other => {
+                        backwards.ahead = other;
+                        return Ok(true);
+                    }
+                }
+            }
+            self.walk_forwards(&values);
+            return Ok(true);
         }
-        let end = match prefix_end(&values) {
-            Some(end) => end.min(to),
-            None => to,
-        };
-        Ok(Some((from.max(values), end)))
+    }
+
+    /// A group that is too large to be turned around.
+    fn walk_forwards(&mut self, values: &[u8]) {
+        self.group.clear();
+        let Some(Backwards { stretch: (from, to), .. }) = self.backwards.take() else { return };
+        let end = prefix_end(values).map_or_else(|| to.clone(), |end| end.min(to.clone()));
+        let begin = from.clone().max(values.to_vec());
+        if *from < *values {
+            self.stretches.push((from, values.to_vec()));
+        }
+        self.running = Some(self.entries(&(begin, end), false));
     }
 }
 

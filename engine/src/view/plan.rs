@@ -121,9 +121,10 @@ impl View {
                 }),
                 Ok(through) => {
                     let counts = self.index_counts(collection, index)?;
-                    let met = self.count_entries(collection.id, index, &through.stretches, ESTIMATE_ENTRIES_MAX)?;
+                    let counted_max = counted_max(query, &through);
+                    let met = self.count_entries(collection.id, index, &through.stretches, counted_max)?;
                     // More than are counted: half of all there are is as good a guess as any.
-                    let all = match met < ESTIMATE_ENTRIES_MAX {
+                    let all = match met < counted_max {
                         true => met as f64,
                         false => (counts.entries as f64 / 2.0).max(met as f64),
                     };
@@ -281,6 +282,16 @@ impl Through {
             }
         }
         self
+    }
+}
+
+/// How many entries are counted to know what a way costs. One in the order asked for ends with the page: what lies behind it
+/// costs nothing. (In the order of ids looking at every document ends early too, and which is cheaper depends on it.)
+fn counted_max(query: &ListQuery, through: &Through) -> u64 {
+    let page = (query.offset + query.limit + 1) as u64;
+    match through.ordered && !query.order.is_by_id() && query.count == Count::None {
+        true => page.min(ESTIMATE_ENTRIES_MAX),
+        false => ESTIMATE_ENTRIES_MAX,
     }
 }
 

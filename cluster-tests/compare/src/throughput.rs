@@ -77,10 +77,10 @@ impl From<KeysArg> for Keys {
 }
 
 pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
-    let mut products = vec![("AeroDB".to_owned(), Product::Aerodb(Aerodb::start(args.binary.as_ref(), 3).await?))];
+    let mut products = vec![("AeroDB".to_owned(), Product::Aerodb(Aerodb::start(args.binary.as_ref(), 3, &[]).await?))];
     report.version("AeroDB", env!("CARGO_PKG_VERSION"));
     if let Some(other) = &args.other_binary {
-        products.push(("AeroDB (other)".to_owned(), Product::Aerodb(Aerodb::start(Some(other), 3).await?)));
+        products.push(("AeroDB (other)".to_owned(), Product::Aerodb(Aerodb::start(Some(other), 3, &[]).await?)));
     }
     for peer in &args.peers {
         let product = match peer {

@@ -22,6 +22,8 @@ pub(crate) struct Limits {
     pub(crate) requests_in_flight_max: u64,
     /// How long requests in flight may take to finish once the node was told to stop.
     pub(crate) drain_ms_max: u64,
+    /// Memory for blocks that were read from disk, shared by the log and the state.
+    pub(crate) cache_bytes_max: u64,
     /// What idempotency keys and their answers may take. Past it new keys get 503.
     pub(crate) idempotency_bytes_max: u64,
     /// How long earlier versions of documents are kept.
@@ -45,6 +47,7 @@ impl Default for Limits {
             request_ms_max: 10_000,
             requests_in_flight_max: 4_096,
             drain_ms_max: 10_000,
+            cache_bytes_max: 128 << 20,
             idempotency_bytes_max: 256 << 20,
             history_seconds: 3_600,
             snapshot_log_bytes: 256 << 20,

@@ -18,8 +18,6 @@ use super::{Mode, ServerConfig};
 use crate::exit::Advice;
 use crate::output::{Format, Output};
 
-/// Memory for blocks read from disk, shared by the log and the state.
-const CACHE_BYTES: usize = 128 << 20;
 /// Bytes of randomness in a generated service key.
 const KEY_BYTES: usize = 24;
 
@@ -50,7 +48,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     let front = front.context("registering the figures of the API")?;
     let limits = engine_limits(&config);
     let services = Services {
-        env: Arc::new(RocksEnv::new(CACHE_BYTES)),
+        env: Arc::new(RocksEnv::new(config.limits.cache_bytes_max as usize)),
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(|bytes| rand::rng().fill_bytes(bytes)),
         connector: Arc::new(TcpConnector),

@@ -61,9 +61,9 @@ pub(crate) struct Args {
     /// Nodes of each: by itself, or with two others of which one must have a write on disk
     #[arg(long, default_value_t = 1, value_parser = nodes)]
     nodes: usize,
-    /// Memory that PostgreSQL keeps pages in
-    #[arg(long, value_name = "SIZE", default_value = "1GB")]
-    shared_buffers: String,
+    /// MiB of memory that each keeps blocks of its files in
+    #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    cache: u32,
     /// Measure AeroDB by itself
     #[arg(long)]
     alone: bool,
@@ -86,9 +86,11 @@ fn nodes(text: &str) -> Result<usize, String> {
 
 pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     let cities = Arc::new(Cities::read(&args.data, args.documents)?);
-    let mut sides = vec![Side::new(Product::Ours(Aerodb::start(args.binary.as_ref(), args.nodes).await?))];
+    let limit = format!("cache_bytes_max={}", u64::from(args.cache) << 20);
+    let aerodb = Aerodb::start(args.binary.as_ref(), args.nodes, &["--limit", &limit]).await?;
+    let mut sides = vec![Side::new(Product::Ours(aerodb))];
     report.version("AeroDB", env!("CARGO_PKG_VERSION"));
-    let settings = [format!("shared_buffers={}", args.shared_buffers), "max_wal_size=4GB".to_owned()];
+    let settings = [format!("shared_buffers={}MB", args.cache), "max_wal_size=4GB".to_owned()];
     if !args.alone {
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let postgres = Postgres::start(args.nodes - 1, &settings).await?;
@@ -99,7 +101,7 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
         "documents": args.documents, "variation": cities::VARIATION, "rounds": args.rounds, "seconds": args.time,
         "seconds_heavy": args.time * HEAVY_TIMES, "warmup_seconds": args.warmup, "nodes": args.nodes,
         "load_generator_threads": 1, "loop": "closed", "keys": Keys::Uniform, "fsync": "each acknowledged write",
-        "indexes": INDEXED.map(|(field, _)| field), "postgresql": settings,
+        "indexes": INDEXED.map(|(field, _)| field), "postgresql": settings, "aerodb": limit,
     }));
     report.add(prepare(&sides, &cities).await?);
     if let [ours, theirs] = &sides[..] {
@@ -152,7 +154,7 @@ fn compare(args: &Args, sides: &[Side], cities: &Arc<Cities>, work: Work, table:
         medians.collect::<Vec<_>>().join(" · ")
     };
     let rate = |nth: usize| rates.get(nth).map_or_else(String::new, Spread::rates);
-    let ratio = rates.get(1).map_or_else(String::new, |theirs| format!("{:.2}", rates[0].median / theirs.median));
+    let ratio = rates.get(1).map_or_else(String::new, |theirs| ratio(rates[0].median / theirs.median));
     table.row(vec![
         work.label().to_owned(),
         load.connections.to_string(),
@@ -165,6 +167,15 @@ fn compare(args: &Args, sides: &[Side], cities: &Arc<Cities>, work: Work, table:
         all.iter().flatten().map(|one| one.failed).sum::<u64>().to_string(),
     ]);
     Ok(())
+}
+
+/// With as many digits as mean something.
+fn ratio(ratio: f64) -> String {
+    match ratio {
+        ..0.1 => format!("{ratio:.4}"),
+        0.1..100.0 => format!("{ratio:.2}"),
+        _ => thousands(ratio),
+    }
 }
 
 /// How requests of this kind come.

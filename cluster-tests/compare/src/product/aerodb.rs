@@ -14,9 +14,11 @@ pub(crate) struct Aerodb {
 }
 
 impl Aerodb {
-    /// Starts so many nodes of this program, or of the one that was built beside this.
-    pub(crate) async fn start(binary: Option<&PathBuf>, nodes: usize) -> Result<Self> {
-        let options = Options { proxy: false, ready_within: Some(READY_WITHIN), ..Options::default() };
+    /// Starts so many nodes of this program, or of the one that was built beside this, each with these arguments beside those
+    /// that all have.
+    pub(crate) async fn start(binary: Option<&PathBuf>, nodes: usize, args: &[&str]) -> Result<Self> {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let options = Options { proxy: false, args, ready_within: Some(READY_WITHIN), ..Options::default() };
         let cluster = match binary {
             Some(binary) => Cluster::start_binary(binary, nodes, options).await?,
             None => Cluster::start(nodes, options).await?,

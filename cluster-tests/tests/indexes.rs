@@ -105,13 +105,25 @@ async fn an_index_built_under_load_and_a_killed_leader_answers_like_a_scan() {
     let others: Vec<_> = cluster.ids().filter(|id| *id != leader.id).collect();
     let other = cluster.client(others[0]);
     for (name, fields) in [("a_b", json!(["a", "b.desc"])), ("t", json!(["t"])), ("b", json!(["b"]))] {
-        let made = other.post("/admin/collections/c/indexes", &json!({"name": name, "fields": fields})).await.unwrap();
-        assert!([201, 202].contains(&made.status.as_u16()), "{made}");
-        if name == "a_b" {
-            assert_eq!(made.status.as_u16(), 202, "the leader is to be killed while this is built: {made}");
-            assert!(made.body["built_documents"].as_u64().unwrap() > 0, "{made}");
+        let body = json!({"name": name, "fields": fields});
+        let make = other.post("/admin/collections/c/indexes", &body);
+        let kill = async {
+            // While it is built: some documents are in it, and not all.
+            let begun = || async {
+                let index = index(&other, name).await?;
+                anyhow::ensure!(index["built_documents"].as_u64() > Some(0), "{index}");
+                Ok(index)
+            };
+            let begun = cluster.wait_until(SOON, "a build that has begun", begun).await.unwrap();
+            assert_eq!(begun["state"], "building", "{begun}");
             cluster.node(leader.id).kill().unwrap();
-        }
+        };
+        let made = match name {
+            "a_b" => tokio::join!(make, kill).0,
+            _ => make.await,
+        };
+        let made = made.unwrap();
+        assert!([201, 202].contains(&made.status.as_u16()), "{made}");
         cluster.wait_leader(SOON).await.unwrap();
     }
     let before = written.load(Ordering::Relaxed);

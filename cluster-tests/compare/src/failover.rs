@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
-    let ours = Aerodb::start(args.binary.as_ref()).await?;
+    let ours = Aerodb::start(args.binary.as_ref(), 3, &[]).await?;
     ours.create(BYTES).await?;
     let mut etcd = Etcd::start().await?;
     report.version("AeroDB", env!("CARGO_PKG_VERSION"));

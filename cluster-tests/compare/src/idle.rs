@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     // One after the other: idle peers beside it would not be idle to the scheduler.
     for start_etcd in [false, true] {
         let product = match start_etcd {
-            false => Product::Aerodb(Aerodb::start(args.binary.as_ref()).await?),
+            false => Product::Aerodb(Aerodb::start(args.binary.as_ref(), 3, &[]).await?),
             true => Product::Etcd(Etcd::start().await?),
         };
         tokio::time::sleep(Duration::from_secs(args.warmup)).await;

@@ -1,7 +1,7 @@
 //! AeroDB beside etcd and PostgreSQL: the same load by the same code, on the same machine, in the same run, one product
 //! after the other and round after round.
 //!
-//! Every product runs on three nodes of this machine and acknowledges a write when a majority has it on disk. What is
+//! Every product runs on three nodes of this machine (`documents`: on one) and acknowledges a write when a majority has it on disk. What is
 //! compared stands in the labels: over which protocol, to which nodes, with which promise of reads. PostgreSQL is spoken
 //! to over its own protocol; the bare axum handler is the most that this machine, with this client, can do over HTTP.
 //!
@@ -10,8 +10,10 @@
 // This stands outside of what is simulated: it measures real time.
 #![allow(clippy::disallowed_methods)]
 
+mod documents;
 mod failover;
 mod idle;
+mod measured;
 mod packages;
 mod probe;
 mod processes;
@@ -41,6 +43,8 @@ struct Cli {
 enum What {
     /// Writes and reads at several numbers of connections
     Throughput(throughput::Args),
+    /// The document engine beside PostgreSQL: reads, groups and writes of a million documents
+    Documents(documents::Args),
     /// From kill -9 of the leader to the first write that is acknowledged
     Failover(failover::Args),
     /// Memory and processor time of three nodes that do nothing
@@ -56,6 +60,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     match what {
         What::Throughput(args) => runtime.block_on(throughput::run(&args, &mut report))?,
+        What::Documents(args) => runtime.block_on(documents::run(&args, &mut report))?,
         What::Failover(args) => runtime.block_on(failover::run(&args, &mut report))?,
         What::Idle(args) => runtime.block_on(idle::run(&args, &mut report))?,
         What::Bare(args) => return runtime.block_on(product::bare::serve(&args)),

@@ -101,6 +101,16 @@ impl Spread {
     pub(crate) fn whole(&self) -> String {
         format!("{} ({}–{})", thousands(self.median), thousands(self.least), thousands(self.most))
     }
+
+    /// As rates, which may be slow: `median (least–most)`.
+    pub(crate) fn rates(&self) -> String {
+        let rate = |rate: f64| match rate {
+            ..10.0 => format!("{rate:.2}"),
+            10.0..100.0 => format!("{rate:.1}"),
+            _ => thousands(rate),
+        };
+        format!("{} ({}–{})", rate(self.median), rate(self.least), rate(self.most))
+    }
 }
 
 /// A number with its thousands apart.
@@ -132,6 +142,7 @@ mod tests {
     fn figures_are_put_in_words() {
         assert_eq!(Spread::of([3.0, 1.0, 2000.4]).whole(), "3 (1–2,000)");
         assert_eq!(Spread::of([]).whole(), "0 (0–0)");
+        assert_eq!(Spread::of([0.456, 45.67, 4567.0]).rates(), "45.7 (0.46–4,567)");
         assert_eq!((millis(1_234.0), millis(12_345.0)), ("1.23".to_owned(), "12.3".to_owned()));
         let mut table = Table::new("t", &[" what", "n"]);
         table.row(vec!["a".to_owned(), "1".to_owned()]);

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aerodb_load::{Keys, Load, Stats};
+use aerodb_load::{Keys, Load};
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::probe;
-use crate::processes::{own_cpu, usage};
+use crate::measured::Measured;
 use crate::product::{Aerodb, Bare, Etcd, Mode, Postgres, Product};
 use crate::table::{Report, Spread, Table, millis};
 
@@ -77,26 +76,16 @@ impl From<KeysArg> for Keys {
     }
 }
 
-/// One measurement.
-struct Measured {
-    rate: f64,
-    latency_us: BTreeMap<&'static str, f64>,
-    server_us: f64,
-    client_us: f64,
-    failed: u64,
-    probe: Duration,
-}
-
 pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
-    let mut products = vec![("AeroDB".to_owned(), Product::Aerodb(Aerodb::start(args.binary.as_ref()).await?))];
+    let mut products = vec![("AeroDB".to_owned(), Product::Aerodb(Aerodb::start(args.binary.as_ref(), 3, &[]).await?))];
     report.version("AeroDB", env!("CARGO_PKG_VERSION"));
     if let Some(other) = &args.other_binary {
-        products.push(("AeroDB (other)".to_owned(), Product::Aerodb(Aerodb::start(Some(other)).await?)));
+        products.push(("AeroDB (other)".to_owned(), Product::Aerodb(Aerodb::start(Some(other), 3, &[]).await?)));
     }
     for peer in &args.peers {
         let product = match peer {
             Peer::Etcd => Product::Etcd(Etcd::start().await?),
-            Peer::Postgres => Product::Postgres(Postgres::start().await?),
+            Peer::Postgres => Product::Postgres(Postgres::start(2, &[]).await?),
             Peer::Bare => Product::Bare(Bare::start().await?),
         };
         match &product {
@@ -145,7 +134,8 @@ fn compare(args: &Args, products: &[(String, Product)], bytes: u32, mode: Mode) 
             for (name, product) in products.iter().filter(|(_, product)| product.does(mode)) {
                 let measured = measure(args, product, mode, bytes, connections)?;
                 eprintln!("{title}, {connections} connections, round {round}: {name} {:.0}/s", measured.rate);
-                table.measured(measured.value(name, mode, bytes, connections));
+                let about = json!({ "product": name, "mode": mode, "bytes": bytes, "connections": connections });
+                table.measured(measured.value(about));
                 all.entry(name).or_default().push(measured);
             }
         }
@@ -173,13 +163,12 @@ fn compare(args: &Args, products: &[(String, Product)], bytes: u32, mode: Mode) 
 }
 
 fn measure(args: &Args, product: &Product, mode: Mode, bytes: u32, connections: u32) -> Result<Measured> {
-    let duration = Duration::from_secs_f64(args.time);
     let load = Load {
         connections,
         threads: 1,
         rate: None,
         warmup: Duration::from_secs_f64(args.warmup),
-        duration,
+        duration: Duration::from_secs_f64(args.time),
         timeout: Duration::from_secs(10),
         reads_percent: mode.reads_percent(),
         inserts: false,
@@ -187,37 +176,5 @@ fn measure(args: &Args, product: &Product, mode: Mode, bytes: u32, connections: 
         value_bytes: bytes,
         keys: args.keys.into(),
     };
-    let probe = probe::fdatasync(&std::env::temp_dir())?;
-    let pids = product.pids();
-    let (server, client) = (usage(&pids).cpu, own_cpu());
-    let stats = product.load(mode, load)?;
-    let (server, client) = (usage(&pids).cpu.saturating_sub(server), own_cpu().saturating_sub(client));
-    Ok(Measured::new(&stats, duration, server, client, probe))
-}
-
-impl Measured {
-    fn new(stats: &Stats, planned: Duration, server: Duration, client: Duration, probe: Duration) -> Self {
-        let mut both = stats.reads.clone();
-        // They have the same bounds.
-        let _ = both.add(&stats.writes);
-        let at = |quantile| both.value_at_quantile(quantile) as f64;
-        let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / stats.answered.max(1) as f64;
-        Self {
-            rate: stats.succeeded() as f64 / stats.seconds(planned),
-            latency_us: BTreeMap::from([("p50", at(0.5)), ("p99", at(0.99)), ("p99_9", at(0.999))]),
-            server_us: each(server),
-            client_us: each(client),
-            failed: stats.failed(),
-            probe,
-        }
-    }
-
-    fn value(&self, product: &str, mode: Mode, bytes: u32, connections: u32) -> Value {
-        json!({
-            "product": product, "mode": mode, "bytes": bytes, "connections": connections,
-            "per_second": self.rate, "latency_us": self.latency_us, "failed": self.failed,
-            "server_cpu_us": self.server_us, "client_cpu_us": self.client_us,
-            "fdatasync_us": self.probe.as_secs_f64() * 1e6,
-        })
-    }
+    Measured::take(load, &product.pids(), |load| product.load(mode, load))
 }

@@ -10,10 +10,11 @@ use aerodb_proto as proto;
 use proto::bulk_write::Action;
 use proto::{BulkWrite, outcome};
 
-use super::documents::{CREATE_IT, Stop, Target, Writer, stored};
+use super::documents::{CREATE_IT, Stop, Target, Writer, read};
 use super::{Decision, refusal};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::json::Members;
 use crate::state::record::Change;
 use crate::state::{CHANGE, keys};
 
@@ -64,11 +65,13 @@ fn matching(writer: &Writer<'_>, to: &Target, bulk: &BulkWrite, filter: &Filter)
     let mut ids: BTreeSet<String> = seen.keys().map(|id| (*id).to_owned()).collect();
     ids.extend(writer.overlay.pending_ids(to.id));
     ids.extend(changed_since(writer, to, bulk.read_revision)?);
+    let mut members = Members::default();
+    filter.each_path(&mut |path| members.add(path));
     let mut matching = BTreeSet::new();
     for id in ids {
         let Some(document) = writer.overlay.document(to.id, &id)? else { continue };
         let as_seen = seen.get(id.as_str()) == Some(&document.revision);
-        if as_seen || filter.matches(&stored(&document)?) {
+        if as_seen || filter.matches(&read(&document, &members)?) {
             matching.insert(id);
         }
     }

@@ -240,6 +240,11 @@ pub(super) fn stored(document: &Document) -> Result<Value, Error> {
     json::parse(&document.body, &json::STORED).map_err(|e| Error::malformed("a document", e))
 }
 
+/// Only these members of a document.
+pub(super) fn read(document: &Document, members: &json::Members) -> Result<Value, Error> {
+    json::parse_members(&document.body, members).map_err(|e| Error::malformed("a document", e))
+}
+
 /// A collection that is written to.
 pub(super) struct Target {
     pub(super) id: u32,

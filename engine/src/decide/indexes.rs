@@ -11,12 +11,12 @@ use aerodb_proto as proto;
 use bytes::Bytes;
 use proto::{Collection, Effect, IndexChange, IndexState, Refusal, effect::Kind, outcome};
 
-use super::documents::{Place, Stop, Target};
+use super::documents::{Place, Stop, Target, read};
 use super::overlay::Overlay;
 use super::{Decision, refusal};
 use crate::error::Error;
 use crate::index::{Entries, Index, Role, Unfit};
-use crate::json::{self, Members, Value};
+use crate::json::Value;
 use crate::limits::Limits;
 use crate::state::keys;
 use crate::state::record::Document;
@@ -108,11 +108,6 @@ pub(super) fn claim(overlay: &mut Overlay, documents: &[(String, Changes)]) -> R
         }
     }
     Ok(())
-}
-
-/// What indexes need of a document.
-fn read(document: &Document, members: &Members) -> Result<Value, Error> {
-    json::parse_members(&document.body, members).map_err(|e| Error::malformed("a document", e))
 }
 
 fn entry(role: Role, values: &[u8]) -> Bytes {

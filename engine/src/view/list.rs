@@ -2,18 +2,16 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::collections::BinaryHeap;
 
 use aerodb_proto::{Candidate, Collection};
 
 use super::aggregate::Grouping;
 use super::cursor::Position;
-use super::entries::{Walk, values_of};
-use super::history::DocumentsAt;
 use super::plan::{self, Access, Plan, Through};
+use super::source::Source;
 use super::{CollectionStats, ReadError, View};
 use crate::filter::Filter;
-use crate::index::Index;
 use crate::json::{self, Members, Path, Value};
 use crate::order::Order;
 use crate::planted;
@@ -485,82 +483,6 @@ impl Run<'_> {
             None => self.parse(body).map_or_else(|_| body.clone(), |value| select.apply(&value).to_bytes().into()),
         }
     }
-}
-
-/// Where documents come from.
-enum Source<'a> {
-    Scan(DocumentsAt<'a>),
-    Index {
-        view: &'a View,
-        collection: u32,
-        revision: u64,
-        index: &'a Index,
-        walk: Walk<'a>,
-        /// The ids met so far, where one may come again.
-        met: Option<HashSet<Vec<u8>>>,
-        /// Documents are fetched so many at a time.
-        batch: usize,
-        fetched: VecDeque<(Vec<u8>, Document)>,
-    },
-}
-
-/// Documents that are fetched at a time, at most: beyond it, one more costs as much as one by itself.
-const FETCHED_MAX: usize = 64;
-
-impl<'a> Source<'a> {
-    fn new<'r: 'a>(run: &Run<'r>, access: &'a Access, after: Option<&str>) -> Self {
-        let (view, revision, collection) = (run.view, run.revision, run.collection.id);
-        match access {
-            Access::Scan { .. } => Self::Scan(view.documents_at(run.collection, revision, after)),
-            Access::Index(Through { index, stretches, reverse, repeats, .. }) => {
-                let walk = Walk::new(view, collection, index, revision, stretches.clone(), *reverse);
-                let (met, fetched) = (repeats.then(HashSet::new), VecDeque::new());
-                let batch = (run.query.offset + run.query.limit + 1).clamp(1, FETCHED_MAX);
-                Self::Index { view, collection, revision, index, walk, met, batch, fetched }
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<(Vec<u8>, Document)>, ReadError> {
-        match self {
-            Source::Scan(documents) => documents.next(),
-            Source::Index { view, collection, revision, index, walk, met, batch, fetched } => {
-                if fetched.is_empty() {
-                    let ids = next_ids(walk, index, met, *batch, view.limits.query_ids_max)?;
-                    let documents = view.documents_of(*collection, &ids, *revision)?;
-                    for (id, document) in ids.into_iter().zip(documents) {
-                        let missing = || crate::Error::malformed("an index", "an entry's document is not there");
-                        fetched.push_back((id, document.ok_or_else(missing)?));
-                    }
-                }
-                Ok(fetched.pop_front())
-            }
-        }
-    }
-}
-
-/// The ids that the next entries lead to, each once, up to `batch`.
-fn next_ids(
-    walk: &mut Walk<'_>,
-    index: &Index,
-    met: &mut Option<HashSet<Vec<u8>>>,
-    batch: usize,
-    ids_max: usize,
-) -> Result<Vec<Vec<u8>>, ReadError> {
-    let mut ids = Vec::with_capacity(batch);
-    while ids.len() < batch {
-        let Some(found) = walk.next()? else { break };
-        let id = found.key[values_of(index, &found.key)?.len()..].to_vec();
-        if met.as_mut().is_some_and(|met| !met.insert(id.clone())) {
-            continue;
-        }
-        if met.as_ref().is_some_and(|met| met.len() > ids_max) {
-            let problem = "the query meets more documents than it may: narrow the filter";
-            return Err(ReadError::TooExpensive(problem.into()));
-        }
-        ids.push(id);
-    }
-    Ok(ids)
 }
 
 struct Ranked<'a> {

@@ -12,6 +12,7 @@ mod list;
 mod maintain;
 mod plan;
 mod schemas;
+mod source;
 #[cfg(test)]
 mod tests;
 mod versions;

@@ -22,10 +22,10 @@ pub(crate) struct Limits {
     pub(crate) requests_in_flight_max: u64,
     /// How long requests in flight may take to finish once the node was told to stop.
     pub(crate) drain_ms_max: u64,
+    /// Memory for blocks that were read from disk, shared by the log and the state; taken as it is used.
+    pub(crate) cache_bytes_max: u64,
     /// What idempotency keys and their answers may take. Past it new keys get 503.
     pub(crate) idempotency_bytes_max: u64,
-    /// Memory for blocks read from disk, shared by the log and the state; taken as it is used.
-    pub(crate) cache_bytes_max: u64,
     /// How long earlier versions of documents are kept.
     pub(crate) history_seconds: u64,
     /// Bytes that the log may grow before a snapshot lets it be cut.
@@ -47,8 +47,8 @@ impl Default for Limits {
             request_ms_max: 10_000,
             requests_in_flight_max: 4_096,
             drain_ms_max: 10_000,
-            idempotency_bytes_max: 256 << 20,
             cache_bytes_max: 512 << 20,
+            idempotency_bytes_max: 256 << 20,
             history_seconds: 3_600,
             snapshot_log_bytes: 256 << 20,
             snapshot_log_entries: 200_000,

@@ -1,4 +1,4 @@
-//! Three nodes of AeroDB, as `aerodb server` starts them.
+//! Nodes of AeroDB, as `aerodb server` starts them.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,14 @@ pub(crate) struct Aerodb {
 }
 
 impl Aerodb {
-    /// Starts three nodes of this program, or of the one that was built beside this.
-    pub(crate) async fn start(binary: Option<&PathBuf>) -> Result<Self> {
-        let options = Options { proxy: false, ready_within: Some(READY_WITHIN), ..Options::default() };
+    /// Starts so many nodes of this program, or of the one that was built beside this, each with these arguments beside those
+    /// that all have.
+    pub(crate) async fn start(binary: Option<&PathBuf>, nodes: usize, args: &[&str]) -> Result<Self> {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let options = Options { proxy: false, args, ready_within: Some(READY_WITHIN), ..Options::default() };
         let cluster = match binary {
-            Some(binary) => Cluster::start_binary(binary, 3, options).await?,
-            None => Cluster::start(3, options).await?,
+            Some(binary) => Cluster::start_binary(binary, nodes, options).await?,
+            None => Cluster::start(nodes, options).await?,
         };
         Ok(Self { cluster })
     }
@@ -35,11 +37,15 @@ impl Aerodb {
         Ok(())
     }
 
-    pub(crate) fn target(&self, mode: Mode, bytes: u32) -> Result<HttpTarget<Rest>> {
+    /// Its nodes, as the load generator talks to them.
+    pub(crate) fn nodes(&self) -> Result<Vec<Node>> {
         let token = format!("Bearer {SERVICE_KEY}");
         let urls = self.cluster.nodes().iter().map(cluster_tests::Node::url);
-        let nodes = urls.map(|url| Node::new(&url, &[("authorization", &token)]).map_err(Error::msg));
-        let mut nodes = nodes.collect::<Result<Vec<_>>>()?;
+        urls.map(|url| Node::new(&url, &[("authorization", &token)]).map_err(Error::msg)).collect()
+    }
+
+    pub(crate) fn target(&self, mode: Mode, bytes: u32) -> Result<HttpTarget<Rest>> {
+        let mut nodes = self.nodes()?;
         let query = if mode == Mode::Stale { "?consistency=stale" } else { "" };
         if mode == Mode::Stale {
             nodes.truncate(1);
@@ -49,7 +55,7 @@ impl Aerodb {
 }
 
 /// What a problem calls itself.
-fn code(status: u16, body: &[u8]) -> String {
+pub(crate) fn code(status: u16, body: &[u8]) -> String {
     let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     problem["code"].as_str().map_or_else(|| format!("http_{status}"), str::to_owned)
 }

@@ -1,5 +1,5 @@
-//! PostgreSQL with two synchronous standbys, of which one must have a commit on disk: over its own protocol, with prepared
-//! statements, documents as `jsonb`.
+//! PostgreSQL, by itself or with synchronous standbys of which one must have a commit on disk: over its own protocol, with
+//! prepared statements, documents as `jsonb`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,8 +22,8 @@ pub(crate) struct Postgres {
     primary: Server,
     standbys: Vec<Server>,
     config: Arc<tokio_postgres::Config>,
-    _ports: Vec<PortLease>,
-    _folder: TempDir,
+    ports: Vec<PortLease>,
+    folder: TempDir,
 }
 
 /// PostgreSQL's programs, and what they need to run.
@@ -67,7 +67,8 @@ impl Programs {
 }
 
 impl Postgres {
-    pub(crate) async fn start() -> Result<Self> {
+    /// Starts a primary and so many standbys, each with these settings beside those that all have.
+    pub(crate) async fn start(standbys: usize, settings: &[&str]) -> Result<Self> {
         let programs = Programs::find()?;
         let version = programs.run("postgres", &["--version"])?;
         let version = version.split_whitespace().nth(2).unwrap_or_default().to_owned();
@@ -75,34 +76,53 @@ impl Postgres {
         if let Some(user) = programs.user {
             std::os::unix::fs::chown(folder.path(), Some(user), None)?;
         }
-        let ports: Vec<PortLease> = (0..3).map(|_| PortLease::take()).collect::<Result<_>>()?;
+        let ports: Vec<PortLease> = (0..=standbys).map(|_| PortLease::take()).collect::<Result<_>>()?;
         let data = folder.path().join("primary");
         programs.run("initdb", &["-D", &data.display().to_string(), "-U", "bench", "--auth=trust"])?;
-        let sync = ["synchronous_commit=on", "max_wal_senders=8", "wal_keep_size=1GB"];
-        let primary = programs.serve(&data, ports[0].port(), &sync)?;
+        let replicated = ["max_wal_senders=8", "wal_keep_size=1GB"].into_iter().filter(|_| standbys > 0);
+        let sync = ["fsync=on", "synchronous_commit=on"].into_iter().chain(replicated).chain(settings.iter().copied());
+        let primary = programs.serve(&data, ports[0].port(), &sync.collect::<Vec<_>>())?;
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(ports[0].port()).user("bench").dbname("postgres");
         let config = Arc::new(config);
         let client = wait_until(READY_WITHIN, "PostgreSQL to serve", || async { connect(&config).await }).await?;
-        let mut standbys = Vec::new();
-        let at = format!("host=127.0.0.1 port={} user=bench", ports[0].port());
-        for (number, port) in ports.iter().enumerate().skip(1) {
-            let data = folder.path().join(format!("standby{number}"));
+        let mut postgres = Self { version, primary, standbys: Vec::new(), config, ports, folder };
+        if standbys > 0 {
+            postgres.add_standbys(&programs, &client, settings).await?;
+        }
+        Ok(postgres)
+    }
+
+    /// Each begins as a copy of the primary; from then on one of them must have what is committed.
+    async fn add_standbys(&mut self, programs: &Programs, client: &Client, settings: &[&str]) -> Result<()> {
+        let at = format!("host=127.0.0.1 port={} user=bench", self.ports[0].port());
+        for (number, port) in self.ports.iter().enumerate().skip(1) {
+            let data = self.folder.path().join(format!("standby{number}"));
             // With the slot's name and where the primary is, for the standby to begin from.
             programs.run("pg_basebackup", &["-D", &data.display().to_string(), "-R", "-X", "stream", "-d", &at])?;
             let name = format!("primary_conninfo={at} application_name=standby{number}");
-            standbys.push(programs.serve(&data, port.port(), &[&name])?);
+            self.standbys.push(programs.serve(&data, port.port(), &[settings, &[&name]].concat())?);
         }
         client.batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'").await?;
         client.batch_execute("SELECT pg_reload_conf()").await?;
-        wait_until(READY_WITHIN, "both standbys to be in the quorum", || async {
+        let wanted = i64::try_from(self.standbys.len())?;
+        wait_until(READY_WITHIN, "all standbys to be in the quorum", || async {
             let quorum = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum' AND state = 'streaming'";
             let count: i64 = client.query_one(quorum, &[]).await?.get(0);
-            ensure!(count == 2, "{count} of them");
+            ensure!(count == wanted, "{count} of them");
             Ok(())
         })
-        .await?;
-        Ok(Self { version, primary, standbys, config, _ports: ports, _folder: folder })
+        .await
+    }
+
+    /// A connection of its own.
+    pub(crate) async fn connect(&self) -> Result<Client> {
+        connect(&self.config).await
+    }
+
+    /// How it is connected to.
+    pub(crate) fn config(&self) -> Arc<tokio_postgres::Config> {
+        self.config.clone()
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
@@ -112,7 +132,7 @@ impl Postgres {
     /// Makes the table of documents of this size.
     pub(crate) async fn create(&self, bytes: u32) -> Result<()> {
         let table = format!("CREATE TABLE bench{bytes} (id text PRIMARY KEY, doc jsonb NOT NULL)");
-        Ok(connect(&self.config).await?.batch_execute(&table).await?)
+        Ok(self.connect().await?.batch_execute(&table).await?)
     }
 
     pub(crate) fn target(&self, bytes: u32) -> Table {
@@ -127,7 +147,8 @@ impl Drop for Postgres {
     }
 }
 
-async fn connect(config: &tokio_postgres::Config) -> Result<Client> {
+/// A connection, driven by the runtime that this is called in.
+pub(crate) async fn connect(config: &tokio_postgres::Config) -> Result<Client> {
     let (client, connection) = config.connect(NoTls).await?;
     // Its end shows in the next statement.
     tokio::spawn(async move { drop(connection.await) });
@@ -178,6 +199,14 @@ impl Rows {
     }
 }
 
+/// What an error is to the load generator.
+pub(crate) fn failure(error: tokio_postgres::Error) -> Failure {
+    match error.code() {
+        Some(code) => Failure::Refused(code.code().to_owned()),
+        None => Failure::LOST,
+    }
+}
+
 impl Session for Rows {
     async fn open(&mut self) {
         // Whether it works shows in the first statement.
@@ -194,10 +223,7 @@ impl Session for Rows {
             }
             Request::Insert { .. } => return Err(Failure::Refused("not_compared".to_owned())),
         };
-        done.map_err(|error| match error.code() {
-            Some(code) => Failure::Refused(code.code().to_owned()),
-            None => Failure::LOST,
-        })
+        done.map_err(failure)
     }
 
     fn move_on(&mut self) {

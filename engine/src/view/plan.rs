@@ -9,9 +9,9 @@ use aerodb_proto::{Collection, IndexCounts, IndexState};
 use super::entries::Stretch;
 use super::list::{Count, ListQuery};
 use super::{ReadError, View};
-use crate::filter::{Condition, Filter};
-use crate::index::Index;
+use crate::filter::{Condition, Filter, Test};
 use crate::index::bounds::{self, Interval};
+use crate::index::{Field, Index};
 use crate::json::Value;
 use crate::kv::prefix_end;
 use crate::order::Order;
@@ -72,6 +72,8 @@ pub(super) struct Through {
     pub(super) ordered: bool,
     /// A document may be met more than once.
     pub(super) repeats: bool,
+    /// No document has several values.
+    pub(super) single: bool,
     /// Fields that the filter bounds, from the first.
     pub(super) bounded: usize,
     /// What the leading fields are equal to, encoded: what all keys begin with.
@@ -96,6 +98,14 @@ pub struct Candidate {
 }
 
 impl Access {
+    /// The conditions of the query's filter that bound it, each as a filter of its own.
+    pub(super) fn bounds(&self, query: &ListQuery) -> Vec<Filter> {
+        match (self, &query.filter) {
+            (Access::Index(through), Some(filter)) => through.bounds(filter),
+            _ => Vec::new(),
+        }
+    }
+
     pub(super) fn is_ordered(&self) -> bool {
         match self {
             Access::Scan { ordered } => *ordered,
@@ -231,10 +241,21 @@ impl Through {
             reverse: false,
             ordered: false,
             repeats: !single && !exactly_one,
+            single,
             bounded,
             equal,
             prefix,
         }
+    }
+
+    /// The conditions of `filter` that bound the stretches, each as a filter of its own.
+    pub(super) fn bounds(&self, filter: &Filter) -> Vec<Filter> {
+        let of_field = |field: &Field| {
+            let tests = bounds::used(&bounds::tests_of(filter, &field.path), self.single);
+            let alone = |test: &Test| Condition::Field { path: field.path.clone(), tests: vec![test.clone()] };
+            tests.into_iter().map(|test| Filter { conditions: vec![alone(test)] }).collect::<Vec<_>>()
+        };
+        self.index.fields[..self.bounded].iter().flat_map(of_field).collect()
     }
 
     /// Looks whether the entries come in this order, or against it.

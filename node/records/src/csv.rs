@@ -5,13 +5,11 @@ use std::io::Read;
 
 use super::document::{Document, quoted};
 use super::rows::{Row, Rows};
-use super::{Broken, Record, Source};
-use crate::exit::Advice;
-use crate::import::progress::Position;
+use super::{Broken, Position, Record, Source, Unusable};
 
 /// What becomes of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
+pub enum Values {
     /// Numbers, true and false are what they look like.
     Inferred,
     /// All are texts.
@@ -19,7 +17,7 @@ pub(super) enum Values {
 }
 
 /// Records from rows.
-pub(super) struct Csv<R> {
+pub struct Csv<R> {
     rows: Rows<R>,
     names: Vec<String>,
     values: Values,
@@ -27,27 +25,35 @@ pub(super) struct Csv<R> {
 }
 
 /// The names in the first row.
-pub(super) fn names_of(input: impl Read) -> Result<Vec<String>, Advice> {
+///
+/// # Errors
+/// When it cannot be read, or what it holds cannot be names.
+pub fn names_of(input: impl Read) -> Result<Vec<String>, Unusable> {
     read_names(&mut Rows::new(input, Position::START))
 }
 
 impl<R: Read> Csv<R> {
-    /// Records from an input that begins at a position of its file. At the start the names are read first.
-    pub(super) fn new(
+    /// Records from an input that begins at a position of its file. Without `names` they are read first.
+    ///
+    /// # Errors
+    /// When the first row cannot be names, or there is no column to take the id from.
+    pub fn new(
         input: R,
         at: Position,
         names: Option<Vec<String>>,
         values: Values,
         id_field: Option<String>,
-    ) -> Result<Self, Advice> {
+    ) -> Result<Self, Unusable> {
         let mut rows = Rows::new(input, at);
         let names = match names {
             Some(names) => names,
             None => read_names(&mut rows)?,
         };
         if let Some(field) = id_field.as_ref().filter(|field| !names.contains(field)) {
-            return Err(Advice::usage(format!("there is no column '{field}' to take the id from"))
-                .why(format!("the columns are: {}", names.join(", "))));
+            return Err(Unusable::new(
+                format!("there is no column '{field}' to take the id from"),
+                format!("the columns are: {}", names.join(", ")),
+            ));
         }
         Ok(Self { rows, names, values, id_field })
     }
@@ -83,8 +89,8 @@ impl<R: Read + Send> Source for Csv<R> {
     }
 }
 
-fn read_names(rows: &mut Rows<impl Read>) -> Result<Vec<String>, Advice> {
-    let wrong = |why: String| Advice::usage("the first row of the CSV file cannot be its columns' names").why(why);
+fn read_names(rows: &mut Rows<impl Read>) -> Result<Vec<String>, Unusable> {
+    let wrong = |why: String| Unusable::new("the first row of the CSV file cannot be its columns' names", why);
     let row = match rows.next() {
         Ok(Some(row)) => row,
         Ok(None) => return Err(wrong("the file is empty".into())),
@@ -139,7 +145,7 @@ mod tests {
 
     fn open_with(bytes: &'static [u8], values: Values, id_field: Option<&str>) -> Result<Vec<String>, String> {
         let csv = Csv::new(bytes, Position::START, None, values, id_field.map(str::to_owned));
-        csv.map(|mut csv| transcript(&mut csv)).map_err(|advice| advice.to_string())
+        csv.map(|mut csv| transcript(&mut csv)).map_err(|unusable| unusable.to_string())
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use serde::de::IgnoredAny;
+
 use super::document::{Document, quoted};
 use super::rows::{Row, Rows};
 use super::{Broken, Position, Record, Source, Unusable};
@@ -134,8 +136,13 @@ fn is_number(text: &str) -> bool {
         let padded = digits.len() > 1 && digits.starts_with('0');
         return !padded && (text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok());
     }
-    // serde_json refuses what JSON does not know (`1.`, `00.5`, `0x1`) and what is beyond an f64; space it would take.
-    !text.ends_with(|c: char| c.is_ascii_whitespace()) && serde_json::from_str::<f64>(text).is_ok_and(f64::is_finite)
+    // serde_json refuses what JSON does not know (`1.`, `00.5`, `0x1`); space it would take.
+    let is_json =
+        serde_json::from_str::<IgnoredAny>(text).is_ok() && !text.ends_with(|c: char| c.is_ascii_whitespace());
+    // Beyond what a float can tell from infinity or from zero no node takes it as a number.
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let is_zero = !mantissa.contains(|c: char| ('1'..='9').contains(&c));
+    is_json && text.parse().is_ok_and(|float: f64| float.is_finite() && (is_zero || float != 0.0))
 }
 
 #[cfg(test)]
@@ -151,14 +158,38 @@ mod tests {
     #[test]
     fn values_are_what_they_look_like() {
         let value = |text| value_of(text, Values::Inferred);
-        for number in
-            ["0", "-1", "42", "9223372036854775807", "18446744073709551615", "1.5", "-0.25", "1e5", "6.02E+23"]
-        {
+        for number in [
+            "0",
+            "-1",
+            "42",
+            "9223372036854775807",
+            "18446744073709551615",
+            "1.5",
+            "-0.25",
+            "1e5",
+            "6.02E+23",
+            "0e-999",
+            "5e-324",
+        ] {
             assert_eq!(value(number), number);
         }
-        for text in
-            ["007", "+5", "1.", ".5", "1e999", "NaN", "inf", "-", "18446744073709551616", "1,5", "0x10", "1 ", "12a"]
-        {
+        for text in [
+            "007",
+            "+5",
+            "1.",
+            ".5",
+            "1e999",
+            "1e-400",
+            "2e-324",
+            "NaN",
+            "inf",
+            "-",
+            "18446744073709551616",
+            "1,5",
+            "0x10",
+            "1 ",
+            "12a",
+        ] {
             assert_eq!(value(text), format!("\"{text}\""));
         }
         assert_eq!((value("true"), value("False"), value("yes")), ("true".into(), "false".into(), "\"yes\"".into()));

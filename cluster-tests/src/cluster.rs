@@ -351,7 +351,10 @@ impl View {
 }
 
 /// The program under test: `AERODB_BIN`, or the one that was built into the same target folder as the test.
-fn binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("AERODB_BIN") {
         return Ok(path.into());
     }

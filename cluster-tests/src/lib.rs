@@ -44,7 +44,7 @@ mod wait;
 pub mod workload;
 
 pub use client::{Answer, Client, Request};
-pub use cluster::{Cluster, Converged, Leader, Options, SERVICE_KEY};
+pub use cluster::{Cluster, Converged, Leader, Options, SERVICE_KEY, binary};
 pub use figures::{figure, longest, median, rounds};
 pub use network::{Fault, Network, Source};
 pub use node::Node;

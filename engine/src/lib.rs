@@ -12,6 +12,8 @@ mod engine;
 mod error;
 pub mod filter;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod home;
 pub mod index;
 pub mod json;

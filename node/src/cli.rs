@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Error;
-use crate::commands::{cluster, collection, query, version};
+use crate::commands::{cluster, collection, explain, index, query, transaction, version};
 use crate::exit::{self, Exit};
 use crate::logs::{self, LogFormat};
 use crate::output::{self, Format, Output};
@@ -58,8 +58,15 @@ enum Command {
     /// List, create, describe and drop collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
-    /// Find documents of a collection
+    /// List, create and drop the indexes of a collection
+    #[command(subcommand)]
+    Index(index::IndexCommand),
+    /// Find documents of a collection, or figures of them
     Query(query::QueryCommand),
+    /// Show how a query is answered, and why so
+    Explain(explain::ExplainCommand),
+    /// Do several operations, all of them or none
+    Transaction(transaction::TransactionCommand),
     /// Bring the records of a file into a collection
     Import(import::ImportCommand),
     /// Write a collection to a file
@@ -123,7 +130,10 @@ fn client(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Cluster(ClusterCommand::Up(command)) => on_one_core(supervisor::up(command, output)),
         Command::Cluster(ClusterCommand::Client(command)) => on_one_core(cluster::run(command, output)),
         Command::Collection(command) => on_one_core(collection::run(command, output)),
+        Command::Index(command) => on_one_core(index::run(command, output)),
         Command::Query(command) => on_one_core(query::run(command, output)),
+        Command::Explain(command) => on_one_core(explain::run(command, output)),
+        Command::Transaction(command) => on_one_core(transaction::run(command, output)),
         Command::Import(command) => on_one_core(import::run(command, output)),
         Command::Export(command) => on_one_core(export::run(command, output)),
         Command::Bench(command) => bench::run(command, output),

@@ -12,6 +12,8 @@ mod clock;
 mod convert;
 mod error;
 mod fence;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod lag;
 mod late;

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::query::Wanted;
@@ -27,6 +28,9 @@ pub(crate) struct Explanation {
     plan: Way,
     /// Whether documents come in the order asked for; else they are sorted.
     ordered: bool,
+    /// The conditions that bound the way through an index, each as a filter of its own: all of them hold there.
+    #[schema(value_type = Vec<Object>)]
+    bounds: Vec<Box<RawValue>>,
     /// Every way that was thought of, and why it was or was not taken.
     candidates: Vec<Way>,
     /// What it took, with `analyze`.
@@ -122,9 +126,11 @@ fn explanation(explained: &Explained, milliseconds: f64) -> Result<Explanation, 
         examined_bytes: actual.examined_bytes,
         milliseconds: (milliseconds * 1_000.0).round() / 1_000.0,
     });
+    let bounds = explained.bounds.iter().map(|filter| RawValue::from_string(filter.to_string()));
     Ok(Explanation {
         plan: chosen.into(),
         ordered: explained.ordered,
+        bounds: bounds.collect::<Result<_, _>>().map_err(Problem::internal)?,
         candidates: explained.candidates.iter().map(Way::from).collect(),
         actual,
         revision: explained.revision,

@@ -98,10 +98,22 @@ pub(crate) fn intervals(tests: &[&Test], single: bool) -> Option<Intervals> {
     match single {
         true => known.reduce(|a, b| intersection(&a, &b)),
         // Different values may pass different tests: the narrowest one counts alone.
-        false => {
-            known.min_by_key(|intervals| (!intervals.iter().all(|one| one.as_point(false).is_some()), intervals.len()))
-        }
+        false => known.min_by_key(width),
     }
+}
+
+/// Those of the tests that [`intervals`] comes of.
+pub(crate) fn used<'f>(tests: &[&'f Test], single: bool) -> Vec<&'f Test> {
+    let known = tests.iter().filter_map(|test| Some((*test, of_test(test)?)));
+    match single {
+        true => known.map(|(test, _)| test).collect(),
+        false => known.min_by_key(|(_, intervals)| width(intervals)).map(|(test, _)| test).into_iter().collect(),
+    }
+}
+
+/// How little intervals leave, as far as can be told without looking: the less the better.
+fn width(intervals: &Intervals) -> (bool, usize) {
+    (!intervals.iter().all(|one| one.as_point(false).is_some()), intervals.len())
 }
 
 fn of_test(test: &Test) -> Option<Intervals> {
@@ -246,6 +258,14 @@ mod tests {
         }
         assert!(of(r#"{"a":7}"#, true).unwrap()[0].as_point(false).is_some());
         assert!(of(r#"{"a":{"$startsWith":"x"}}"#, true).unwrap()[0].as_point(false).is_none());
+    }
+
+    #[test]
+    fn what_bounds_is_told() {
+        let filter = Filter::parse(&value(r#"{"a":{"$gt":5,"$ne":7,"$in":[1,2]}}"#)).unwrap();
+        let tests = tests_of(&filter, &Path::parse("a").unwrap());
+        assert_eq!(used(&tests, true), [tests[0], tests[2]]);
+        assert_eq!(used(&tests, false), [tests[2]]);
     }
 
     #[test]

@@ -112,6 +112,8 @@ pub struct Explained {
     pub candidates: Vec<plan::Candidate>,
     /// Whether documents come in the order asked for, or are sorted.
     pub ordered: bool,
+    /// The conditions that bound the way through an index, each as a filter of its own; all of them hold there.
+    pub bounds: Vec<Filter>,
     /// Set when the list was run.
     pub actual: Option<Actual>,
     /// The revision that was or would be read at.
@@ -185,10 +187,11 @@ impl View {
     ) -> Result<Explained, ReadError> {
         if analyze {
             let (page, actual, plan) = self.run(collection, query, expired)?;
-            let ordered = plan.access.is_ordered();
+            let (ordered, bounds) = (plan.access.is_ordered(), plan.access.bounds(query));
             return Ok(Explained {
                 candidates: plan.candidates,
                 ordered,
+                bounds,
                 actual: Some(actual),
                 revision: page.revision,
             });
@@ -199,8 +202,8 @@ impl View {
             Some(grouping) => self.plan(collection, &grouping.documents(query), revision)?,
             None => self.plan(collection, query, revision)?,
         };
-        let ordered = plan.access.is_ordered();
-        Ok(Explained { candidates: plan.candidates, ordered, actual: None, revision })
+        let (ordered, bounds) = (plan.access.is_ordered(), plan.access.bounds(query));
+        Ok(Explained { candidates: plan.candidates, ordered, bounds, actual: None, revision })
     }
 
     /// Where a page begins, and the revision that it is read at, which can be read; and what its cursor is sealed to.

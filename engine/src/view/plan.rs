@@ -9,9 +9,9 @@ use aerodb_proto::{Collection, IndexCounts, IndexState};
 use super::entries::Stretch;
 use super::list::{Count, ListQuery};
 use super::{ReadError, View};
-use crate::filter::{Condition, Filter};
-use crate::index::Index;
+use crate::filter::{Condition, Filter, Test};
 use crate::index::bounds::{self, Interval};
+use crate::index::{Field, Index};
 use crate::json::Value;
 use crate::kv::prefix_end;
 use crate::order::Order;
@@ -74,6 +74,8 @@ pub(super) struct Through {
     pub(super) ordered: bool,
     /// A document may be met more than once.
     pub(super) repeats: bool,
+    /// No document has several values.
+    pub(super) single: bool,
     /// Fields that the filter bounds, from the first.
     pub(super) bounded: usize,
     /// What the leading fields are equal to, encoded: what all keys begin with.
@@ -103,6 +105,14 @@ impl Access {
     /// Every entry it meets is a document that matches, each once.
     pub(super) fn covers(&self) -> bool {
         matches!(self, Access::Index(through) if through.covers)
+    }
+
+    /// The conditions of the query's filter that bound it, each as a filter of its own.
+    pub(super) fn bounds(&self, query: &ListQuery) -> Vec<Filter> {
+        match (self, &query.filter) {
+            (Access::Index(through), Some(filter)) => through.bounds(filter),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn is_ordered(&self) -> bool {
@@ -243,11 +253,22 @@ impl Through {
             reverse: false,
             ordered: false,
             repeats: !single && !exactly_one,
+            single,
             bounded,
             equal,
             prefix,
             covers,
         }
+    }
+
+    /// The conditions of `filter` that bound the stretches, each as a filter of its own.
+    pub(super) fn bounds(&self, filter: &Filter) -> Vec<Filter> {
+        let of_field = |field: &Field| {
+            let tests = bounds::used(&bounds::tests_of(filter, &field.path), self.single);
+            let alone = |test: &Test| Condition::Field { path: field.path.clone(), tests: vec![test.clone()] };
+            tests.into_iter().map(|test| Filter { conditions: vec![alone(test)] }).collect::<Vec<_>>()
+        };
+        self.index.fields[..self.bounded].iter().flat_map(of_field).collect()
     }
 
     /// How many of its entries are counted to know what it costs. Where they come in an order that no other way has, only

@@ -7,10 +7,11 @@ use crate::filter::Filter;
 use crate::json::{self, Value};
 use crate::order::Order;
 use crate::select::Select;
-use crate::testing::{Dice, IDS, Leader, check, command, create, delete, put, random};
+use crate::testing::{Dice, IDS, Leader, check, command, create, create_index, delete, put, random};
 use model::Model;
 
 mod collecting;
+mod covers;
 mod cursors;
 mod groups;
 mod model;

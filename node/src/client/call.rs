@@ -34,6 +34,11 @@ impl Call {
         Self::new(Method::POST, path, false)
     }
 
+    /// A read that says what it wants in a body. It may be repeated.
+    pub(crate) fn ask(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path, true)
+    }
+
     /// A replacement. Not repeated by itself: in between, somebody else may have written.
     pub(crate) fn put(path: impl Into<String>) -> Self {
         Self::new(Method::PUT, path, false)

@@ -4,6 +4,7 @@ mod args;
 mod call;
 mod error;
 mod retry;
+mod transact;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use args::ConnectArgs;
 pub(crate) use call::{Call, segment};
 pub(crate) use error::{Error, Problem};
+pub(crate) use transact::{Done, Place, Seen, resend, transact};
 
 use crate::exit::Advice;
 use crate::secret::{self, Secret};

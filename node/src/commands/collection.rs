@@ -1,11 +1,11 @@
-//! `aerodb collection list | create | describe | drop`.
+//! `aerodb collection list | create | describe | stats | drop`.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{items, random_key};
+use super::{items, random_key, stats};
 use crate::client::{Call, ConnectArgs, segment};
 use crate::exit::Advice;
 use crate::output::{Align, Output, Table, cell};
@@ -21,9 +21,15 @@ pub(crate) enum CollectionCommand {
     },
     /// Create a collection
     Create(CreateCommand),
-    /// Show what a collection is and what is in it
-    #[command(visible_alias = "stats")]
+    /// Show what a collection is and how much is in it
     Describe {
+        /// The name of the collection
+        collection: String,
+        #[command(flatten)]
+        connect: ConnectArgs,
+    },
+    /// Show how much a collection holds, and its indexes
+    Stats {
         /// The name of the collection
         collection: String,
         #[command(flatten)]
@@ -73,10 +79,14 @@ pub(crate) async fn run(command: CollectionCommand, output: Output) -> anyhow::R
             let mut answer: Value = client.send(&Call::get(path(&collection))).await?.json()?;
             match client.send(&Call::get(format!("{}/stats", path(&collection)))).await {
                 Ok(stats) => merge(&mut answer, stats.json()?),
-                // Counting reads everything; what the collection is can be said without.
+                // What the collection is can be said without.
                 Err(error) => output.note(format!("its documents could not be counted: {error}")),
             }
             Ok(output.result(&answer, || describe(&answer))?)
+        }
+        CollectionCommand::Stats { collection, connect } => {
+            let client = connect.client()?;
+            stats::run(&client, &collection, output).await
         }
         CollectionCommand::Drop(command) => drop(command, output).await,
     }

@@ -2,8 +2,13 @@
 
 pub(crate) mod cluster;
 pub(crate) mod collection;
+pub(crate) mod explain;
+pub(crate) mod index;
 pub(crate) mod query;
+pub(crate) mod question;
+mod stats;
 mod status;
+pub(crate) mod transaction;
 pub(crate) mod version;
 mod wait_ready;
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::{Call, Client, ConnectArgs, segment};
-use crate::commands::query;
+use crate::commands::question;
 use crate::exit::Advice;
 use crate::output::Output;
 use crate::units;
@@ -66,7 +66,7 @@ struct Page {
 
 /// Exports a collection.
 pub(crate) async fn run(command: ExportCommand, output: Output) -> anyhow::Result<()> {
-    query::check_filter(command.filter.as_deref())?;
+    command.filter.as_deref().map(question::filter).transpose()?;
     let client = command.connect.patient_client()?;
     let begun = Instant::now();
     let settings = Settings::of(&command);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use aerodb_records::{Document, Record};
+
 use super::identity::Identity;
 use super::options::{ImportCommand, OnConflict, OnError};
-use super::source::{Document, Record};
 use crate::client::{Answer, Call, Client, Error, segment};
 
 /// How many records are under way at one time, where their order does not matter.

@@ -17,6 +17,7 @@ mod source;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aerodb_records::Position;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Call;
@@ -25,7 +26,7 @@ use crate::exit::Advice;
 use crate::output::Output;
 pub(crate) use options::ImportCommand;
 use options::Input;
-use progress::{Position, Progress};
+use progress::Progress;
 use reader::Piece;
 use report::Report;
 use sender::Sender;

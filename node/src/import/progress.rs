@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aerodb_records::Position;
 use serde::{Deserialize, Serialize};
 
 use super::identity::{self, Identity, Target};
@@ -13,20 +14,6 @@ use crate::exit::Advice;
 
 /// How often it is written at most. What it lacks is sent again, and found to be done by its idempotency keys.
 const SAVE_EVERY: Duration = Duration::from_millis(500);
-
-/// A place in a file: all before it is dealt with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Position {
-    /// Bytes from the start.
-    pub(super) offset: u64,
-    /// The line that begins there, or is in it.
-    pub(super) line: u64,
-}
-
-impl Position {
-    /// The start of a file.
-    pub(super) const START: Self = Self { offset: 0, line: 1 };
-}
 
 /// What is kept.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! A thread that reads the file ahead of what is being sent, and puts records together to batches.
 
+use aerodb_records::{Broken, Position, Record, Source};
 use tokio::sync::mpsc;
 
 use super::options::{ImportCommand, Input, OnError};
-use super::progress::Position;
-use super::source::{self, Broken, Record, Source};
+use super::source;
 use crate::exit::Advice;
 
 /// The most bytes of documents in one batch, well below what a node takes in one request.

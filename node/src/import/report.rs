@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use aerodb_records::Position;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::options::Input;
-use super::progress::Position;
 use crate::exit::Advice;
 use crate::output::Output;
 use crate::units;

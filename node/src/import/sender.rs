@@ -1,11 +1,12 @@
 //! Sends batches, and falls back to single records where a batch is refused.
 
+use aerodb_records::{Position, Record};
+
 use super::fallback::{self, Outcome};
 use super::identity::Identity;
 use super::options::{ImportCommand, OnError};
-use super::progress::{Position, Progress};
+use super::progress::Progress;
 use super::report::Report;
-use super::source::Record;
 use super::stopped_at;
 use crate::client::{Answer, Call, Client, segment};
 use crate::exit::{self, Advice, Exit};

@@ -14,6 +14,8 @@ pub(crate) enum Align {
     Left,
     /// Numbers.
     Right,
+    /// Sentences in the last column, which are never cut.
+    Whole,
 }
 
 /// Rows under headings.
@@ -30,8 +32,13 @@ impl Table {
 
     /// Adds a row. It has as many cells as there are columns.
     pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        let row: Vec<String> = cells.into_iter().map(|cell| shorten(&cell.into())).collect();
-        debug_assert_eq!(row.len(), self.columns.len(), "a row has a cell for each column");
+        let cells: Vec<String> = cells.into_iter().map(Into::into).collect();
+        debug_assert_eq!(cells.len(), self.columns.len(), "a row has a cell for each column");
+        let draw = |(cell, (_, align)): (&String, &(String, Align))| match align {
+            Align::Whole => tame(cell),
+            Align::Left | Align::Right => shorten(cell),
+        };
+        let row = cells.iter().zip(&self.columns).map(draw).collect();
         self.rows.push(row);
     }
 }
@@ -55,7 +62,7 @@ impl fmt::Display for Table {
                     line.push_str("  ");
                 }
                 match self.columns[column].1 {
-                    Align::Left => line.push_str(&format!("{text:<width$}")),
+                    Align::Left | Align::Whole => line.push_str(&format!("{text:<width$}")),
                     Align::Right => line.push_str(&format!("{text:>width$}")),
                 }
             }
@@ -74,10 +81,14 @@ pub(crate) fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// One line, not too long, without control characters that could move the cursor.
+/// One line, without control characters that could move the cursor.
+fn tame(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The same, not too long.
 fn shorten(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(CELL_CHARS_MAX + 1).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = tame(text).chars().take(CELL_CHARS_MAX + 1).collect();
     if short.chars().count() > CELL_CHARS_MAX {
         short = short.chars().take(CELL_CHARS_MAX - 1).collect();
         short.push('…');
@@ -111,6 +122,13 @@ mod tests {
         let text = table.to_string();
         assert!(text.lines().all(|line| line.chars().count() <= CELL_CHARS_MAX));
         assert!(text.contains('…') && text.contains("one two [31m"), "{text}");
+    }
+
+    #[test]
+    fn a_sentence_is_shown_whole() {
+        let mut table = Table::new([("a", Align::Left), ("why", Align::Whole)]);
+        table.row(["x".to_owned(), "long\n".repeat(30)]);
+        assert_eq!(table.to_string().lines().last(), Some(format!("x  {}", "long ".repeat(30).trim_end()).as_str()));
     }
 
     #[test]

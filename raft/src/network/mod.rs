@@ -30,4 +30,4 @@ pub(crate) use consensus::{Consensus, Stopped};
 pub(crate) use identity::{GROUP, Identity, VoteGate};
 pub(crate) use options::NetworkOptions;
 pub(crate) use server::{PeerHandler, PeerService, serve};
-pub(crate) use wire::{Append, Appended, Ballot, Transfer, Transferred, Voted};
+pub(crate) use wire::{Append, Appended, Ballot, Transfer, Transferred, Voted, append_from_wire};

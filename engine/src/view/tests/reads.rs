@@ -93,6 +93,8 @@ fn compare(model: &Model, leader: &Leader, dice: &mut Dice) {
             let page = view.list(&collection, &query, &|| false).unwrap();
             assert_eq!(page.items, expected(model, number, since, &query), "at {since}: {query:?}");
             assert_eq!((page.next_cursor, page.revision), (None, since));
+            let count = (query.count != Count::None).then_some(page.items.len() as u64);
+            assert_eq!(page.count, count, "at {since}: {query:?}");
         }
         let below =
             (oldest > 0).then(|| oldest - 1).into_iter().map(|revision| (revision, format!("compacted {oldest}")));

@@ -1,4 +1,5 @@
-//! Records as they come out of a file, each with its place in it.
+//! Records as they come out of a file, each with its place in it. Whatever the file holds, memory is bounded by the
+//! longest record that is read, and reading can go on behind any record.
 
 mod csv;
 mod document;
@@ -6,37 +7,69 @@ mod json;
 mod jsonl;
 mod rows;
 
-use super::options::{Format, ImportCommand, Input};
-use super::progress::Position;
-use crate::exit::Advice;
-pub(super) use document::Document;
+use serde::{Deserialize, Serialize};
 
-/// The longest record that is read. What a node takes is less; this keeps a wrong file from filling the memory.
-const RECORD_BYTES_MAX: u64 = 16 << 20;
+pub use csv::{Csv, Values, names_of};
+pub use document::Document;
+pub use json::JsonArray;
+pub use jsonl::Jsonl;
+
+/// The longest record that is read, bytes. What a node takes is less; this keeps a wrong file from filling the memory.
+pub const RECORD_BYTES_MAX: u64 = 16 << 20;
 
 /// What some programs put at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// A place in a file: all before it is dealt with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Bytes from the start.
+    pub offset: u64,
+    /// The line that begins there, or is in it.
+    pub line: u64,
+}
+
+impl Position {
+    /// The start of a file.
+    pub const START: Self = Self { offset: 0, line: 1 };
+}
+
+/// A file of which no record can be read as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct Unusable {
+    /// What is not possible.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+}
+
+impl Unusable {
+    fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into() }
+    }
+}
+
 /// One record of a file, good or bad.
 #[derive(Debug)]
-pub(super) struct Record {
+pub struct Record {
     /// The line that it begins on.
-    pub(super) line: u64,
+    pub line: u64,
     /// Where it begins.
-    pub(super) start: u64,
+    pub start: u64,
     /// Where the next one begins, at the earliest.
-    pub(super) next: Position,
+    pub next: Position,
     /// The document that it is, or why it is none.
-    pub(super) content: Result<Document, String>,
+    pub content: Result<Document, String>,
 }
 
 /// A file that cannot be read on from here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken {
+pub struct Broken {
     /// The line.
-    pub(super) line: u64,
+    pub line: u64,
     /// What is wrong.
-    pub(super) why: String,
+    pub why: String,
 }
 
 impl Broken {
@@ -46,24 +79,12 @@ impl Broken {
 }
 
 /// Something that records come out of, one after the other.
-pub(super) trait Source: Send {
+pub trait Source: Send {
     /// The next record, or nothing at the end.
+    ///
+    /// # Errors
+    /// When what follows cannot be told apart into records, or the file cannot be read.
     fn next(&mut self) -> Result<Option<Record>, Broken>;
-}
-
-/// Opens the source of an import at a position.
-pub(super) fn open(input: &Input, command: &ImportCommand, at: Position) -> Result<Box<dyn Source>, Advice> {
-    let id_field = command.id_field.clone();
-    Ok(match input.format {
-        Format::Jsonl => Box::new(jsonl::Jsonl::new(input.bytes_from(at.offset)?, at, id_field)),
-        Format::Json => Box::new(json::JsonArray::new(input.bytes_from(at.offset)?, at, id_field)),
-        Format::Csv => {
-            let values = if command.csv_strings { csv::Values::Texts } else { csv::Values::Inferred };
-            // The names stand in the first row, wherever the records are read from.
-            let names = if at.offset > 0 { Some(csv::names_of(input.bytes_from(0)?)?) } else { None };
-            Box::new(csv::Csv::new(input.bytes_from(at.offset)?, at, names, values, id_field)?)
-        }
-    })
 }
 
 /// What a check of a source shows: each record as `line: document` or `line! reason`, and how it ended.

@@ -3,8 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use super::{BYTE_ORDER_MARK, Broken, RECORD_BYTES_MAX};
-use crate::import::progress::Position;
+use super::{BYTE_ORDER_MARK, Broken, Position, RECORD_BYTES_MAX};
 
 /// One row.
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use super::{Broken, Document, RECORD_BYTES_MAX, Record, Source};
-use crate::import::progress::Position;
+use super::{Broken, Document, Position, RECORD_BYTES_MAX, Record, Source};
 
 /// Where in the array the reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +18,7 @@ enum Place {
 }
 
 /// Records from the elements of an array.
-pub(super) struct JsonArray<R> {
+pub struct JsonArray<R> {
     input: BufReader<R>,
     at: Position,
     place: Place,
@@ -28,7 +27,7 @@ pub(super) struct JsonArray<R> {
 
 impl<R: Read> JsonArray<R> {
     /// Records from an input that begins at a position of its file: the start, or behind an element.
-    pub(super) fn new(input: R, at: Position, id_field: Option<String>) -> Self {
+    pub fn new(input: R, at: Position, id_field: Option<String>) -> Self {
         let place = if at.offset == 0 { Place::Before } else { Place::BehindElement };
         Self { input: BufReader::with_capacity(1 << 16, input), at, place, id_field }
     }

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use serde::de::IgnoredAny;
+
 use super::document::{Document, quoted};
 use super::rows::{Row, Rows};
-use super::{Broken, Record, Source};
-use crate::exit::Advice;
-use crate::import::progress::Position;
+use super::{Broken, Position, Record, Source, Unusable};
 
 /// What becomes of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
+pub enum Values {
     /// Numbers, true and false are what they look like.
     Inferred,
     /// All are texts.
@@ -19,7 +19,7 @@ pub(super) enum Values {
 }
 
 /// Records from rows.
-pub(super) struct Csv<R> {
+pub struct Csv<R> {
     rows: Rows<R>,
     names: Vec<String>,
     values: Values,
@@ -27,27 +27,35 @@ pub(super) struct Csv<R> {
 }
 
 /// The names in the first row.
-pub(super) fn names_of(input: impl Read) -> Result<Vec<String>, Advice> {
+///
+/// # Errors
+/// When it cannot be read, or what it holds cannot be names.
+pub fn names_of(input: impl Read) -> Result<Vec<String>, Unusable> {
     read_names(&mut Rows::new(input, Position::START))
 }
 
 impl<R: Read> Csv<R> {
-    /// Records from an input that begins at a position of its file. At the start the names are read first.
-    pub(super) fn new(
+    /// Records from an input that begins at a position of its file. Without `names` they are read first.
+    ///
+    /// # Errors
+    /// When the first row cannot be names, or there is no column to take the id from.
+    pub fn new(
         input: R,
         at: Position,
         names: Option<Vec<String>>,
         values: Values,
         id_field: Option<String>,
-    ) -> Result<Self, Advice> {
+    ) -> Result<Self, Unusable> {
         let mut rows = Rows::new(input, at);
         let names = match names {
             Some(names) => names,
             None => read_names(&mut rows)?,
         };
         if let Some(field) = id_field.as_ref().filter(|field| !names.contains(field)) {
-            return Err(Advice::usage(format!("there is no column '{field}' to take the id from"))
-                .why(format!("the columns are: {}", names.join(", "))));
+            return Err(Unusable::new(
+                format!("there is no column '{field}' to take the id from"),
+                format!("the columns are: {}", names.join(", ")),
+            ));
         }
         Ok(Self { rows, names, values, id_field })
     }
@@ -83,8 +91,8 @@ impl<R: Read + Send> Source for Csv<R> {
     }
 }
 
-fn read_names(rows: &mut Rows<impl Read>) -> Result<Vec<String>, Advice> {
-    let wrong = |why: String| Advice::usage("the first row of the CSV file cannot be its columns' names").why(why);
+fn read_names(rows: &mut Rows<impl Read>) -> Result<Vec<String>, Unusable> {
+    let wrong = |why: String| Unusable::new("the first row of the CSV file cannot be its columns' names", why);
     let row = match rows.next() {
         Ok(Some(row)) => row,
         Ok(None) => return Err(wrong("the file is empty".into())),
@@ -128,8 +136,13 @@ fn is_number(text: &str) -> bool {
         let padded = digits.len() > 1 && digits.starts_with('0');
         return !padded && (text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok());
     }
-    // serde_json refuses what JSON does not know (`1.`, `00.5`, `0x1`) and what is beyond an f64; space it would take.
-    !text.ends_with(|c: char| c.is_ascii_whitespace()) && serde_json::from_str::<f64>(text).is_ok_and(f64::is_finite)
+    // serde_json refuses what JSON does not know (`1.`, `00.5`, `0x1`); space it would take.
+    let is_json =
+        serde_json::from_str::<IgnoredAny>(text).is_ok() && !text.ends_with(|c: char| c.is_ascii_whitespace());
+    // Beyond what a float can tell from infinity or from zero no node takes it as a number.
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let is_zero = !mantissa.contains(|c: char| ('1'..='9').contains(&c));
+    is_json && text.parse().is_ok_and(|float: f64| float.is_finite() && (is_zero || float != 0.0))
 }
 
 #[cfg(test)]
@@ -139,20 +152,44 @@ mod tests {
 
     fn open_with(bytes: &'static [u8], values: Values, id_field: Option<&str>) -> Result<Vec<String>, String> {
         let csv = Csv::new(bytes, Position::START, None, values, id_field.map(str::to_owned));
-        csv.map(|mut csv| transcript(&mut csv)).map_err(|advice| advice.to_string())
+        csv.map(|mut csv| transcript(&mut csv)).map_err(|unusable| unusable.to_string())
     }
 
     #[test]
     fn values_are_what_they_look_like() {
         let value = |text| value_of(text, Values::Inferred);
-        for number in
-            ["0", "-1", "42", "9223372036854775807", "18446744073709551615", "1.5", "-0.25", "1e5", "6.02E+23"]
-        {
+        for number in [
+            "0",
+            "-1",
+            "42",
+            "9223372036854775807",
+            "18446744073709551615",
+            "1.5",
+            "-0.25",
+            "1e5",
+            "6.02E+23",
+            "0e-999",
+            "5e-324",
+        ] {
             assert_eq!(value(number), number);
         }
-        for text in
-            ["007", "+5", "1.", ".5", "1e999", "NaN", "inf", "-", "18446744073709551616", "1,5", "0x10", "1 ", "12a"]
-        {
+        for text in [
+            "007",
+            "+5",
+            "1.",
+            ".5",
+            "1e999",
+            "1e-400",
+            "2e-324",
+            "NaN",
+            "inf",
+            "-",
+            "18446744073709551616",
+            "1,5",
+            "0x10",
+            "1 ",
+            "12a",
+        ] {
             assert_eq!(value(text), format!("\"{text}\""));
         }
         assert_eq!((value("true"), value("False"), value("yes")), ("true".into(), "false".into(), "\"yes\"".into()));

@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 
 /// A record that can be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::import) struct Document {
+pub struct Document {
     /// JSON text of an object.
-    pub(in crate::import) json: Vec<u8>,
+    pub json: Vec<u8>,
     /// Its id, if it has one; without, the node makes one.
-    pub(in crate::import) id: Option<String>,
+    pub id: Option<String>,
 }
 
 /// The members of an object in their order, repeated names too: what is wrong with those is the node's to say.

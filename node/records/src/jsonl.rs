@@ -2,11 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use super::{BYTE_ORDER_MARK, Broken, Document, RECORD_BYTES_MAX, Record, Source};
-use crate::import::progress::Position;
+use super::{BYTE_ORDER_MARK, Broken, Document, Position, RECORD_BYTES_MAX, Record, Source};
 
 /// Records from lines.
-pub(super) struct Jsonl<R> {
+pub struct Jsonl<R> {
     input: BufReader<R>,
     at: Position,
     id_field: Option<String>,
@@ -14,7 +13,7 @@ pub(super) struct Jsonl<R> {
 
 impl<R: Read> Jsonl<R> {
     /// Records from an input that begins at a position of its file.
-    pub(super) fn new(input: R, at: Position, id_field: Option<String>) -> Self {
+    pub fn new(input: R, at: Position, id_field: Option<String>) -> Self {
         Self { input: BufReader::with_capacity(1 << 16, input), at, id_field }
     }
 

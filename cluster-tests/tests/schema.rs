@@ -186,7 +186,7 @@ async fn schemas_say_what_is_wrong() {
     assert_eq!((warn.status.as_u16(), &warn.body["validation"]), (200, &json!("warn")), "{warn}");
     let taken = client.put("/api/c/b", &json!({"n": -1})).await.unwrap().expect_status(201).unwrap();
     assert!(
-        taken.header("aerodb-schema-warning").is_some_and(|text| text.starts_with("1 violations; /n: ")),
+        taken.header("aerodb-schema-warning").is_some_and(|text| text.starts_with("1 documents do not fit; /n: ")),
         "{taken}"
     );
     // Back to strict: a document does not fit any more.

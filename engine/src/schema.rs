@@ -21,8 +21,12 @@ pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
 /// Violations that are told of one document.
 const VIOLATIONS_MAX: usize = 20;
 
-/// The longest message about a violation, in characters: the crate's quote what they found.
-const MESSAGE_CHARS_MAX: usize = 200;
+/// The longest message about a violation, its place and its keyword, in characters: they quote what was found.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// Of a document that is longer, in bytes, one violation is told: the crate finds all of them before it tells the first, and
+/// whoever decides waits for it.
+const LISTED_BYTES_MAX: usize = 4 << 10;
 
 /// Memory that a compiled pattern may take, in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -75,9 +79,25 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 fn message(error: &ValidationError<'_>) -> String {
     let text = error.to_string();
-    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
+    // The crate's own words are about how it was built.
+    match text.contains("retrieving it failed") {
+        true => "a `$ref` stays within the schema: nothing is fetched from anywhere".to_owned(),
+        false => cut(&text),
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.to_owned(),
+    }
+}
+
+fn violation(error: &ValidationError<'_>) -> Violation {
+    Violation {
+        path: cut(error.instance_path().as_str()),
+        keyword: cut(error.schema_path().as_str().rsplit('/').next().unwrap_or_default()),
+        message: message(error),
     }
 }
 
@@ -91,44 +111,45 @@ impl Schema {
         self.definition.validation() == Validation::Strict
     }
 
-    /// In what a document's fields, which are JSON, do not fit; empty when they do.
+    /// In what a document's fields, which are JSON, do not fit, up to [`VIOLATIONS_MAX`] of them and only the first one of a
+    /// long document; empty when they fit.
     ///
     /// # Errors
     /// When the schema or the fields cannot be read, in words.
     pub(crate) fn violations(&self, fields: &[u8]) -> Result<Vec<Violation>, String> {
-        self.violations_in(serde_json::from_slice(fields).map_err(|error| error.to_string())?)
+        let (validator, value) = (self.validator()?, read(fields)?);
+        match validator.validate(&value) {
+            Ok(()) => Ok(Vec::new()),
+            Err(error) if fields.len() > LISTED_BYTES_MAX => Ok(vec![violation(&error)]),
+            Err(_) => Ok(validator.iter_errors(&value).take(VIOLATIONS_MAX).map(|error| violation(&error)).collect()),
+        }
     }
 
-    /// The same of a document as it is stored.
+    /// The first thing in which a document, as it is stored, does not fit.
     ///
     /// # Errors
     /// As [`Schema::violations`].
-    pub(crate) fn violations_of(&self, body: &[u8]) -> Result<Vec<Violation>, String> {
-        let mut document: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    pub(crate) fn first_violation_of(&self, body: &[u8]) -> Result<Option<Violation>, String> {
+        let mut document = read(body)?;
         if let Value::Object(members) = &mut document {
             members.retain(|name, _| name != "id" && !SYSTEM_FIELDS.contains(&name.as_str()));
         }
-        self.violations_in(document)
+        Ok(self.validator()?.validate(&document).err().map(|error| violation(&error)))
     }
 
-    fn violations_in(&self, fields: Value) -> Result<Vec<Violation>, String> {
+    fn validator(&self) -> Result<&Validator, String> {
         let compile = || compile(&self.definition.json).map_err(|malformed| malformed.message);
-        let validator = self.compiled.get_or_init(compile).as_ref().map_err(Clone::clone)?;
-        if validator.is_valid(&fields) {
-            return Ok(Vec::new());
-        }
-        let violation = |error: ValidationError<'_>| Violation {
-            path: error.instance_path().as_str().to_owned(),
-            keyword: error.schema_path().as_str().rsplit('/').next().unwrap_or_default().to_owned(),
-            message: message(&error),
-        };
-        Ok(validator.iter_errors(&fields).take(VIOLATIONS_MAX).map(violation).collect())
+        self.compiled.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
     /// Whether a document's fields fit; false also when that cannot be said.
     pub(crate) fn fits(&self, fields: &[u8]) -> bool {
-        self.violations(fields).is_ok_and(|violations| violations.is_empty())
+        self.validator().is_ok_and(|validator| read(fields).is_ok_and(|fields| validator.is_valid(&fields)))
     }
+}
+
+fn read(json: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
 /// The schemas of a collection.
@@ -139,7 +160,7 @@ pub(crate) struct Schemas {
     /// The one that takes its place once all documents are found to fit.
     pub(crate) next: Option<Arc<Schema>>,
     /// The version given last. What fits all that binds under one version fits it as long as that is the last.
-    pub(crate) version: u32,
+    pub(crate) version: u64,
 }
 
 impl Schemas {
@@ -169,21 +190,22 @@ impl Schemas {
 }
 
 impl Catalog {
-    /// The version of a collection's schemas under which all `documents` are found to fit whatever binds; 0 when some do not,
-    /// or there is no schema. Decide refuses what does not fit: it knows the schemas that are in force there.
-    pub fn checked_version(&self, collection: &str, documents: &[NewDocument]) -> u32 {
+    /// The version of a collection's schemas, and the places of those `documents` that were not found to fit whatever binds.
+    /// Decide refuses what does not fit: it knows the schemas that are in force there. Version 0 without a schema.
+    pub fn checked(&self, collection: &str, documents: &[NewDocument]) -> (u64, Vec<u32>) {
         let schemas = self.get(collection).and_then(|collection| self.schemas(collection.id));
-        let Some(schemas) = schemas else { return 0 };
+        let Some(schemas) = schemas else { return (0, Vec::new()) };
         let fits = |document: &NewDocument| schemas.binding().all(|schema| schema.fits(&document.fields));
-        if documents.iter().all(fits) { schemas.version } else { 0 }
+        let unfit = documents.iter().zip(0..).filter(|(document, _)| !fits(document)).map(|(_, place)| place);
+        (schemas.version, unfit.collect())
     }
 
-    /// In what documents, as they are stored, do not fit a schema that only warns.
+    /// In what documents, as they are stored, do not fit a schema that only warns: the first violation of each.
     pub fn warnings(&self, collection: u32, bodies: &[Bytes]) -> Vec<Violation> {
         let schema = self.schemas(collection).and_then(|schemas| schemas.current.as_ref());
         let warning = schema.filter(|schema| schema.definition.validation() == Validation::Warn);
         let Some(schema) = warning else { return Vec::new() };
-        bodies.iter().flat_map(|body| schema.violations_of(body).unwrap_or_default()).collect()
+        bodies.iter().filter_map(|body| schema.first_violation_of(body).unwrap_or_default()).collect()
     }
 }
 
@@ -257,7 +279,14 @@ mod tests {
         let long = "ä".repeat(5_000);
         let fields: Vec<String> = (0..100).map(|n| format!(r#""f{n}":"{long}""#)).collect();
         let violations = schema.violations(format!("{{{}}}", fields.join(",")).as_bytes()).unwrap();
-        assert_eq!(violations.len(), VIOLATIONS_MAX);
-        assert!(violations.iter().all(|violation| violation.message.chars().count() <= MESSAGE_CHARS_MAX + 1));
+        assert_eq!(violations.len(), 1, "the document is long");
+        let short: Vec<String> = (0..100).map(|n| format!(r#""{n}":"x""#)).collect();
+        let many = schema.violations(format!("{{{}}}", short.join(",")).as_bytes()).unwrap();
+        assert_eq!(many.len(), VIOLATIONS_MAX);
+        let long_name = schema.violations(format!(r#"{{"{long}":"x"}}"#).as_bytes()).unwrap();
+        for violation in violations.iter().chain(&long_name) {
+            let texts = [&violation.path, &violation.keyword, &violation.message];
+            assert!(texts.iter().all(|text| text.chars().count() <= TEXT_CHARS_MAX + 1), "{violation:?}");
+        }
     }
 }

@@ -32,7 +32,14 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
 /// The milliseconds since the epoch that `text` names: RFC 3339 in UTC, ending in `Z`; 0 for what lies before the epoch.
 /// `None` for any other text.
 pub(crate) fn unix_ms(text: &str) -> Option<u64> {
-    let time: Timestamp = text.strip_suffix('Z').and_then(|_| text.parse().ok())?;
+    // The parser takes other forms too, whose order as text is not that of the times.
+    let form = b"0000-00-00T00:00:00";
+    let (seconds, fraction) = text.strip_suffix('Z')?.split_at_checked(form.len())?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = |(found, wanted): (u8, &u8)| if *wanted == b'0' { found.is_ascii_digit() } else { found == *wanted };
+    let well_formed = seconds.bytes().zip(form).all(fits)
+        && (fraction.is_empty() || fraction.strip_prefix('.').is_some_and(|rest| !rest.is_empty() && digits(rest)));
+    let time: Timestamp = well_formed.then(|| text.parse().ok())??;
     Some(u64::try_from(time.as_millisecond()).unwrap_or(0))
 }
 
@@ -47,6 +54,17 @@ mod tests {
         }
         assert_eq!(unix_ms("2023-11-14T22:13:20Z"), Some(1_700_000_000_000));
         assert_eq!(unix_ms("1969-12-31T23:59:59Z"), Some(0));
+        let odd = [
+            "2023-11-14 22:13:20Z",
+            "2023-11-14T22:13Z",
+            "20231114T221320Z",
+            "2023-11-14t22:13:20Z",
+            "2023-11-14T22:13:20,5Z",
+        ];
+        for none in odd.into_iter().chain(["+002023-11-14T22:13:20Z", "2023-11-14T22:13:20.Z", "2023-02-30T00:00:00Z"])
+        {
+            assert_eq!(unix_ms(none), None, "{none}");
+        }
         for none in ["", "Z", "soon", "2023-11-14", "2023-11-14T22:13:20", "2023-11-14T23:13:20+01:00", "1700000000"] {
             assert_eq!(unix_ms(none), None, "{none}");
         }

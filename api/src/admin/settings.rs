@@ -1,5 +1,7 @@
 //! What the owner of a collection may change: its schema, and how long its history is kept.
 
+use std::sync::Arc;
+
 use aerodb_engine::View;
 use aerodb_engine::prepare;
 use aerodb_proto as proto;
@@ -7,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use proto::command::Op;
+use proto::outcome;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -172,7 +175,10 @@ pub(super) async fn change(
         return Err(Problem::new(Code::UnsupportedMediaType, "a change of a collection is application/json"));
     }
     let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
-    let op = Op::ChangeSettings(settings(&name, &body.bytes, &state)?);
+    let settings = settings(&name, &body.bytes, &state)?;
+    // A schema that failed earlier is no news to whoever changes something else.
+    let asked = settings.schema.is_some() || settings.validation.is_some();
+    let op = Op::ChangeSettings(settings);
     let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
     let outcome = state.write(&caller, key, op).await?;
     let look = |view: &View| {
@@ -180,11 +186,16 @@ pub(super) async fn change(
         let over = collection.next_schema.as_ref().is_none_or(|next| next.failed);
         Ok(Some(((Collection::described(view, &collection)?, collection), over)))
     };
-    let Some((described, collection)) = settled(&state, outcome.revision, look).await? else {
-        return Err(Problem::collection_not_found(&name));
+    let (described, collection) = match (settled(&state, outcome.revision, look).await?, outcome.result) {
+        (Some((described, collection)), _) => (described, collection),
+        // This node is behind: the change is made all the same.
+        (None, Some(outcome::Result::Collection(proto::CollectionInfo { collection: Some(collection) }))) => {
+            (Collection::of(&collection, &proto::WalkProgress::default())?, Arc::new(collection))
+        }
+        (None, other) => return Err(Problem::internal(format!("changing a collection came back with {other:?}"))),
     };
     let status = match &collection.next_schema {
-        Some(next) if next.failed && next.created_revision == outcome.revision => return Err(failed(next, &name)),
+        Some(next) if next.failed && asked => return Err(failed(next, &name)),
         Some(next) if !next.failed => StatusCode::ACCEPTED,
         _ => StatusCode::OK,
     };

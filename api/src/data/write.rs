@@ -71,8 +71,8 @@ pub(super) async fn insert(
 /// The command that inserts documents, with what this node can say of the collection's schema.
 pub(super) fn inserting(state: &ApiState, collection: String, inserts: Inserts) -> proto::InsertDocuments {
     let Inserts { documents, many } = inserts;
-    let schema_version = state.catalog().checked_version(&collection, &documents);
-    proto::InsertDocuments { collection, documents, many, schema_version }
+    let (schema_version, unfit) = state.catalog().checked(&collection, &documents);
+    proto::InsertDocuments { collection, documents, many, schema_version, unfit }
 }
 
 /// An id for a document that brings none.
@@ -102,7 +102,8 @@ pub(super) async fn put(
     let (parts, body) = one(&state, request).await?;
     let document = prepare::put(&path.id, &body.bytes, state.limits())?;
     let preconditions = precondition::for_write(&parts.headers)?;
-    let schema_version = state.catalog().checked_version(&path.collection, std::slice::from_ref(&document));
+    let (version, unfit) = state.catalog().checked(&path.collection, std::slice::from_ref(&document));
+    let schema_version = if unfit.is_empty() { version } else { 0 };
     let (collection, document) = (path.collection, Some(document));
     let op = Op::Put(proto::PutDocument { collection, document, preconditions, schema_version });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
@@ -223,7 +224,7 @@ fn documents_answer(state: &ApiState, status: StatusCode, outcome: proto::Outcom
 /// Says in a header what a schema that only warns has against the documents.
 fn mark_warnings(answer: &mut Response, violations: &[proto::Violation]) {
     let Some(first) = violations.first() else { return };
-    let text = format!("{} violations; {}: {}", violations.len(), first.path, first.message);
+    let text = format!("{} documents do not fit; {}: {}", violations.len(), first.path, first.message);
     // A header is ASCII.
     let text: String = text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
     if let Ok(text) = HeaderValue::from_str(&text) {

@@ -34,7 +34,7 @@ pub(super) fn create(
             seconds => seconds,
         },
         schema: create.schema.as_ref().map(|schema| Box::new(schema::first(schema, place))),
-        schema_version: u32::from(create.schema.is_some()),
+        schema_version: if create.schema.is_some() { place.revision } else { 0 },
         ..Collection::default()
     };
     changed(overlay, collection)

@@ -250,7 +250,7 @@ pub(super) struct Target {
     pub(super) id: u32,
     pub(super) name: String,
     /// The version of the collection's schemas under which the node that prepared the command found that the documents fit.
-    pub(super) checked_version: u32,
+    pub(super) checked_version: u64,
 }
 
 impl Target {
@@ -271,10 +271,12 @@ impl From<&Collection> for Target {
 }
 
 pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -> Result<Decision, Stop> {
-    let to =
-        Target { checked_version: insert.schema_version, ..Target::of(writer.overlay, &insert.collection, CREATE_IT)? };
+    let mut to = Target::of(writer.overlay, &insert.collection, CREATE_IT)?;
     let mut documents = Vec::with_capacity(insert.documents.len());
     for (index, document) in insert.documents.iter().enumerate() {
+        // In ascending order.
+        let unfit = insert.unfit.binary_search(&(index as u32)).is_ok();
+        to.checked_version = if unfit { 0 } else { insert.schema_version };
         documents.push(writer.insert(&to, document).map_err(|stop| stop.at(index))?.reference);
     }
     let created = !documents.is_empty();

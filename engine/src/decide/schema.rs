@@ -62,7 +62,7 @@ pub(super) fn change(overlay: &mut Overlay, change: &proto::ChangeSettings, plac
     }
     let mut effects = Vec::new();
     if (&after.schema, &after.next_schema) != (&before.schema, &before.next_schema) {
-        after.schema_version = before.schema_version + 1;
+        after.schema_version = place.revision;
         // Whatever was being checked is not any more.
         effects.push(note(overlay, after.id, None));
     }
@@ -75,7 +75,8 @@ fn wanted(before: &Collection, change: &proto::ChangeSettings) -> Result<Option<
     let json = match &change.schema {
         Some(json) => json.clone(),
         None if validation.is_none() => return Ok(None),
-        None => match before.next_schema.as_ref().or(before.schema.as_ref()) {
+        // One that failed is not what its owner sees in force.
+        None => match before.next_schema.as_ref().filter(|next| !next.failed).or(before.schema.as_ref()) {
             Some(schema) => schema.json.clone(),
             None => {
                 let detail = format!("{:?} has no schema: `validation` says what to do with one", before.name);
@@ -157,8 +158,8 @@ fn offender(
 ) -> Result<Option<Offender>, Stop> {
     let document = overlay.document(collection, &seen.id)?;
     let Some(document) = document.filter(|document| document.revision == seen.revision) else { return Ok(None) };
-    let violation = match schema.violations_of(&document.body) {
-        Ok(violations) => violations.into_iter().next(),
+    let violation = match schema.first_violation_of(&document.body) {
+        Ok(violation) => violation,
         Err(message) => Some(proto::Violation { message, ..proto::Violation::default() }),
     };
     Ok(violation.map(|violation| Offender { id: seen.id.clone(), violation: Some(violation) }))

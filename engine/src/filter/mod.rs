@@ -26,6 +26,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether it has a pattern, which takes time by the length of a text.
+    pub fn has_pattern(&self) -> bool {
+        self.conditions.iter().any(|condition| match condition {
+            Condition::And(filters) | Condition::Or(filters) | Condition::Nor(filters) => {
+                filters.iter().any(Filter::has_pattern)
+            }
+            Condition::Not(filter) => filter.has_pattern(),
+            Condition::Field { tests, .. } => tests.iter().any(Test::has_pattern),
+        })
+    }
+
     /// Calls `visit` with every path into the document that it asks for.
     pub fn each_path(&self, visit: &mut dyn FnMut(&Path)) {
         for condition in &self.conditions {
@@ -100,6 +111,17 @@ pub enum Test {
     StartsWith(String),
     /// `$regex`: a string in which this pattern is found.
     Regex(Regex),
+}
+
+impl Test {
+    fn has_pattern(&self) -> bool {
+        match self {
+            Test::Regex(_) => true,
+            Test::Not(tests) | Test::ElemMatch(ElemMatch::Value(tests)) => tests.iter().any(Test::has_pattern),
+            Test::ElemMatch(ElemMatch::Object(filter)) => filter.has_pattern(),
+            _ => false,
+        }
+    }
 }
 
 /// What `$elemMatch` asks of an element.

@@ -12,8 +12,9 @@ pub const REGEX_PATTERN_BYTES_MAX: usize = 1000;
 /// The most patterns of a filter.
 pub const REGEXES_PER_FILTER_MAX: usize = 16;
 
-/// The most memory that a compiled pattern may take, in bytes: some ten Unicode classes such as `\w`.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// The most memory that a compiled pattern may take, in bytes: some Unicode classes such as `\w`. It bounds the time of
+/// compiling too, which is spent once more where a bulk write is decided: a millisecond or two.
+const COMPILED_BYTES_MAX: usize = 256 << 10;
 
 /// What a search may remember of the states that it has met, in bytes.
 const SEARCH_BYTES_MAX: usize = 1 << 20;

@@ -287,6 +287,9 @@ fn patterns() {
     assert!(error.message.contains("(?i)"), "{error}");
     let error = refused(r#"{"a":{"$regex":"(\\w{99}){99}"}}"#, "invalid_filter", "/a/$regex");
     assert!(error.message.contains("too large"), "{error}");
+    filter(r#"{"a":{"$regex":"^[\\w.+-]+@[\\w-]+(\\.[\\w-]+)+$"}}"#);
+    assert!(filter(r#"{"$nor":[{"a":{"$elemMatch":{"$not":{"$regex":"a"}}}}]}"#).has_pattern());
+    assert!(!filter(r#"{"$or":[{"a":{"$startsWith":"a"}}]}"#).has_pattern());
     let many = |count: usize| format!(r#"{{"$or":[{}]}}"#, vec![r#"{"a":{"$regex":"a"}}"#; count].join(","));
     filter(&many(REGEXES_PER_FILTER_MAX));
     refused(&many(REGEXES_PER_FILTER_MAX + 1), "filter_too_large", "/$or/16/a/$regex");

@@ -107,10 +107,15 @@ fn condition(name: &str, path: &str, value: &Value) -> Result<Condition, Error> 
         "if_exists" => Condition::IfExists(true),
         "if_absent" => Condition::IfAbsent(true),
         "if" => {
-            Filter::parse(value).map_err(|error| {
+            let filter = Filter::parse(value).map_err(|error| {
                 let path = format!("{path}{}", error.path);
                 Error::new(ErrorKind::Malformed, error.code(), path, error.message)
             })?;
+            if filter.has_pattern() {
+                let message = "a condition takes no $regex: it is decided while all other writes wait. Read the document, and name its \
+                               revision in `if_revision`";
+                return Err(Error::new(ErrorKind::Malformed, "invalid_filter", path, message));
+            }
             Condition::IfMatches(value.to_bytes().into())
         }
         _ => {

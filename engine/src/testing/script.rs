@@ -5,7 +5,7 @@
 //! transact BODY
 //! change C FILTER BODY      remove C FILTER       … max=COUNT           what matches is looked for in what is applied
 //! index C BODY              unindex C NAME        build [COUNT]          one step of a build, of so many documents
-//! schema C JSON|none [warn|off]
+//! schema C JSON|none [warn|off]        validation C warn
 //! check [COUNT]             one step of the check of a new schema, of so many documents
 //! schemas C                 what is in force, and what is to be
 //! expire                    what has come to its end is looked for in what is applied, and goes
@@ -255,6 +255,11 @@ fn operation(leader: &Leader, words: &[&str]) -> Command {
         ["schema", name, json] => set_schema(name, json, proto::Validation::Strict),
         ["schema", name, json, "warn"] => set_schema(name, json, proto::Validation::Warn),
         ["schema", name, json, "off"] => set_schema(name, json, proto::Validation::Off),
+        ["validation", name, "warn"] => command(Op::ChangeSettings(proto::ChangeSettings {
+            collection: name.into(),
+            validation: Some(proto::Validation::Warn.into()),
+            ..Default::default()
+        })),
         ["create", name] => create(name),
         ["drop", name] => drop(name),
         ["bootstrap"] => bootstrap(),

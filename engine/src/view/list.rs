@@ -133,8 +133,9 @@ pub struct Actual {
     pub examined_bytes: u64,
 }
 
-/// How many documents are looked at between two looks at the clock.
+/// How many documents, and bytes of them, are looked at between two looks at the clock.
 const STEPS_PER_CHECK: u64 = 256;
+const BYTES_PER_CHECK: usize = 1 << 20;
 
 impl View {
     /// The page that `query` asks for. `expired` is asked now and then; when it says true the query ends.
@@ -444,12 +445,15 @@ impl Run<'_> {
         // What an index says in full is not asked again.
         let filter = self.query.filter.as_ref().filter(|_| !access.covers());
         let mut source = Source::new(self, access, start.map(|start| start.id.as_str()));
-        let mut steps = 0;
+        let (mut steps, mut bytes) = (0, 0);
         while let Some((id, document)) = source.next()? {
-            steps += 1;
-            if steps % STEPS_PER_CHECK == 0 && (self.expired)() {
-                let problem = "the query ran out of time: narrow the filter, or page by cursor";
-                return Err(ReadError::TooExpensive(problem.into()));
+            (steps, bytes) = (steps + 1, bytes + document.body.len());
+            if steps == STEPS_PER_CHECK || bytes >= BYTES_PER_CHECK {
+                (steps, bytes) = (0, 0);
+                if (self.expired)() {
+                    let problem = "the query ran out of time: narrow the filter, or page by cursor";
+                    return Err(ReadError::TooExpensive(problem.into()));
+                }
             }
             let id = std::str::from_utf8(&id).map_err(|e| crate::Error::malformed("an id", e))?;
             let value = filter.map(|_| self.parse(&document.body)).transpose()?;

@@ -46,7 +46,7 @@ impl View {
             step.up_to.clone_from(&id);
             // Whatever was written later had to fit.
             let old = document.revision < schema.definition.created_revision;
-            if old && !schema.violations_of(&document.body).is_ok_and(|violations| violations.is_empty()) {
+            if old && !matches!(schema.first_violation_of(&document.body), Ok(None)) {
                 step.offenders.push(SeenDocument { id, revision: document.revision });
             }
         }

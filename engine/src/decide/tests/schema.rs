@@ -100,7 +100,8 @@ fn a_check_belongs_to_one_schema() {
 fn what_was_checked_under_another_version_is_checked_again() {
     let mut leader = check(r#"schema c {"required":["a"]} => changed 3 collection 2"#);
     let mut command = put("c", "x", "{}");
-    for (version, refused) in [(0, true), (2, true), (1, false)] {
+    // A version is the revision that set it: no other schema has it, of this collection or of a later one of its name.
+    for (version, refused) in [(0, true), (1, true), (2, true), (4, true), (3, false)] {
         if let Some(proto::command::Op::Put(put)) = &mut command.op {
             put.schema_version = version;
         }
@@ -164,9 +165,50 @@ fn what_is_in_force_holds() {
             let schema = crate::schema::Schema::new((**strict).clone());
             let page = view.list(&collection, &view::ListQuery::of(100), &|| false).unwrap();
             for body in page.items {
-                assert_eq!(schema.violations_of(&body), Ok(Vec::new()), "seed {seed}: {body:?} and {schema:?}");
+                assert_eq!(schema.first_violation_of(&body), Ok(None), "seed {seed}: {body:?} and {schema:?}");
             }
         }
     }
     assert!(in_force > 300 && failed > 100 && refused > 300, "{in_force} {failed} {refused}");
+}
+
+#[test]
+fn a_schema_that_failed_is_not_set_by_the_way() {
+    check(
+        r#"
+        schema c {"required":["a"]}             => changed 3 collection 2
+        append                                  => seq 3
+        apply                                   => [Effective]
+        check                                   => changed 4 collection 2
+        put c x {"a":1}                         => changed 5 x@5 created
+        schema c {"required":["b"]}             => changed 6 collection 2
+        append                                  => seq 4
+        apply                                   => [Effective]
+        check                                   => changed 7 collection 2
+        append                                  => seq 5
+        apply                                   => [Effective]
+        schemas c                               => {"required":["a"]} strict, failed {"required":["b"]} x required
+        validation c warn                       => changed 8 collection 2
+        append                                  => seq 6
+        apply                                   => [Effective]
+        schemas c                               => {"required":["a"]} warn
+        "#,
+    );
+}
+
+/// A node that knows a former collection of the same name must not speak for this one.
+#[test]
+fn a_new_collection_of_an_old_name_is_not_the_old_one() {
+    let mut leader = check("");
+    leader.submit(&crate::testing::drop("c"));
+    let versions: Vec<u64> = (0..2)
+        .map(|_| {
+            leader.submit(&crate::testing::create("c"));
+            leader.submit(&set_schema("c", r#"{"required":["a"]}"#, Validation::Strict));
+            let version = leader.node.view().collection("c").unwrap().schema_version;
+            leader.submit(&crate::testing::drop("c"));
+            version
+        })
+        .collect();
+    assert!(0 < versions[0] && versions[0] < versions[1], "{versions:?}");
 }

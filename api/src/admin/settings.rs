@@ -52,7 +52,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<B
 pub(crate) enum Validation {
     /// It is refused.
     Strict,
-    /// It is taken, and the answer says so in `Aerodb-Schema-Warning`.
+    /// It is taken; the answer to a write of documents as JSON says so in `Aerodb-Schema-Warning` (NDJSON, bulk writes and
+    /// transactions do not).
     Warn,
     /// Nobody looks.
     Off,

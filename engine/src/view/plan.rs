@@ -1,6 +1,6 @@
 //! Which way a list is found: by looking at every document, or through an index, and which one. The choice changes what a
-//! list costs and never what it says: documents are checked against the filter whatever led to them, and every order is
-//! total.
+//! list costs and never what it says: documents are checked against the filter whatever led to them, unless an index says
+//! all of it, and every order is total.
 
 use std::sync::Arc;
 

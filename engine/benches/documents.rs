@@ -2,7 +2,9 @@
 //! measures over HTTP beside PostgreSQL, for whoever works on the engine.
 //!
 //! `cargo test --release -p aerodb-engine --bench documents -- 100000`: so many documents, made of the data set of the
-//! quickstart with another population for each repetition. Times, not instructions: compare runs on a quiet machine.
+//! quickstart with another population for each repetition. A second number says for how many seconds each row is worked on, and
+//! a word asks only for the rows that begin with it. Shown are the time that passes and the processor time of the thread that works: the latter says something on a machine that
+//! others use too. What RocksDB does in threads of its own is in neither.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench says what it found, and where it cannot go on")]
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]
@@ -44,8 +46,8 @@ const STRETCH: usize = 200;
 const UPDATED: usize = 100;
 /// Memory for blocks of tables, as the product has it.
 const CACHE_BYTES: usize = 128 << 20;
-/// How long each kind of work is done.
-const TIME: Duration = Duration::from_secs(1);
+/// How long each kind of work is done, seconds, when no second number is given.
+const SECONDS: u64 = 1;
 
 struct Bench {
     leader: Leader,
@@ -55,6 +57,10 @@ struct Bench {
     populations: Vec<i64>,
     /// Documents made so far.
     made: u64,
+    /// What the rows that are asked for begin with.
+    only: String,
+    /// How long each kind of work is done.
+    time: Duration,
 }
 
 impl Bench {
@@ -62,7 +68,9 @@ impl Bench {
         let text = std::fs::read_to_string(DATA).unwrap();
         let cities = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let rng = SmallRng::seed_from_u64(1);
-        let mut bench = Self { leader: Leader::new(CACHE_BYTES), cities, rng, populations: Vec::new(), made: 0 };
+        let (leader, populations) = (Leader::new(CACHE_BYTES), Vec::new());
+        let (only, time) = (String::new(), Duration::ZERO);
+        let mut bench = Self { leader, cities, rng, populations, made: 0, only, time };
         for field in ["population", "country"] {
             let index = json!({"name": field, "fields": [field]}).to_string();
             let index = Some(prepare::index(index.as_bytes(), &Limits::default()).unwrap());
@@ -156,17 +164,45 @@ fn filter(value: &Value) -> Filter {
     Filter::parse(&prepare::body(value.to_string().as_bytes(), &Limits::default()).unwrap()).unwrap()
 }
 
+/// What work takes.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    time: Duration,
+    processor: Duration,
+}
+
+impl Spent {
+    fn on(&mut self, work: impl FnOnce()) {
+        let (time, processor) = (Instant::now(), processor_time());
+        work();
+        self.time += time.elapsed();
+        self.processor += processor_time() - processor;
+    }
+
+    fn print(self, what: &str, done: u64, times: u64) {
+        let one = |spent: Duration| spent.as_secs_f64() * 1e6 / done as f64;
+        println!("{what:<28} {:>12.1} µs {:>12.1} µs busy {times:>10} times", one(self.time), one(self.processor));
+    }
+}
+
+/// Of this thread, since it began.
+fn processor_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
+}
+
 /// Does it for a while, once at least, and prints what one of `parts` costs. What `prepare` makes is not counted.
 fn time<I>(bench: &mut Bench, what: &str, parts: u64, prepare: fn(&mut Bench) -> I, work: fn(&mut Bench, I)) {
-    let (began, mut spent, mut done) = (Instant::now(), Duration::ZERO, 0u64);
-    while done == 0 || began.elapsed() < TIME {
+    if !what.starts_with(&bench.only) {
+        return;
+    }
+    let (began, mut spent, mut done) = (Instant::now(), Spent::default(), 0u64);
+    while done == 0 || began.elapsed() < bench.time {
         let input = prepare(bench);
-        let from = Instant::now();
-        work(bench, input);
-        spent += from.elapsed();
+        spent.on(|| work(bench, input));
         done += parts;
     }
-    println!("{what:<28} {:>12.1} µs {:>10} times", spent.as_secs_f64() * 1e6 / done as f64, done / parts);
+    spent.print(what, done, done / parts);
 }
 
 fn reads(bench: &mut Bench) {
@@ -229,22 +265,20 @@ fn reads(bench: &mut Bench) {
 
 fn main() {
     // cargo adds flags of its own.
-    let documents = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(DOCUMENTS);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
+    let documents = numbers.next().unwrap_or(DOCUMENTS);
     let mut bench = Bench::new();
-    let (mut spent, mut left) = (Duration::ZERO, documents.max(BULK));
+    bench.time = Duration::from_secs(numbers.next().unwrap_or(SECONDS));
+    bench.only = arguments.into_iter().find(|argument| argument.parse::<u64>().is_err()).unwrap_or_default();
+    let (mut spent, mut left) = (Spent::default(), documents.max(BULK));
     while left > 0 {
         let many = left.min(BULK);
         let body = bench.body(many);
-        let from = Instant::now();
-        bench.insert(&body);
-        spent += from.elapsed();
+        spent.on(|| bench.insert(&body));
         left -= many;
     }
-    println!(
-        "{:<28} {:>12.1} µs {documents:>10} times",
-        "load, a document",
-        spent.as_secs_f64() * 1e6 / documents as f64
-    );
+    spent.print("load, a document", documents, documents);
     bench.leader = bench.leader.restarted();
     bench.populations.sort_unstable();
     reads(&mut bench);

@@ -5,6 +5,7 @@
 //! and [`Engine::apply`] (every node alike). A read is a [`View`]: one consistent snapshot.
 
 pub mod apply;
+mod body;
 mod catalog;
 mod collect;
 pub mod decide;

@@ -109,12 +109,26 @@ impl Order {
     /// # Errors
     /// [`Error::ArrayOfObjects`]
     pub fn key(&self, document: &Value) -> Result<Vec<Value>, Error> {
-        let value = |key: &Key| match key.path.single(document) {
-            Reached::One(value) => Ok(value.clone()),
-            Reached::Missing => Ok(Value::Null),
-            Reached::Many => Err(Error::ArrayOfObjects(key.path.to_string())),
-        };
-        self.keys.iter().map(value).collect()
+        self.keys.iter().map(|key| key.value(document).cloned()).collect()
+    }
+
+    /// Where a document lies beside another that is given by its [`Order::key`] and its id.
+    ///
+    /// # Errors
+    /// [`Error::ArrayOfObjects`]
+    pub fn compare_document(
+        &self,
+        document: &Value,
+        id: &str,
+        (other_key, other_id): (&[Value], &str),
+    ) -> Result<Ordering, Error> {
+        for (key, other) in self.keys.iter().zip(other_key) {
+            let ordering = key.direction.apply(key.value(document)?.compare(other));
+            if ordering.is_ne() {
+                return Ok(ordering);
+            }
+        }
+        Ok(id.cmp(other_id))
     }
 
     /// Which of two documents comes first, each given by its [`Order::key`] and its id.
@@ -142,6 +156,14 @@ impl Key {
         match Path::parse(path) {
             Ok(path) => Ok(Self { path, direction }),
             Err(error) => Err(Error::InvalidPath { path: path.chars().take(64).collect(), error }),
+        }
+    }
+
+    fn value<'v>(&self, document: &'v Value) -> Result<&'v Value, Error> {
+        match self.path.single(document) {
+            Reached::One(value) => Ok(value),
+            Reached::Missing => Ok(&Value::Null),
+            Reached::Many => Err(Error::ArrayOfObjects(self.path.to_string())),
         }
     }
 

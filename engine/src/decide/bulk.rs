@@ -10,12 +10,14 @@ use aerodb_proto as proto;
 use proto::bulk_write::Action;
 use proto::{BulkWrite, outcome};
 
-use super::documents::{CREATE_IT, Stop, Target, Writer, read};
+use super::change::Change;
+use super::documents::{CREATE_IT, Stop, Target, Writer};
 use super::{Decision, refusal};
+use crate::body;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::json::Members;
-use crate::state::record::Change;
+use crate::state::record::{self, Document};
 use crate::state::{CHANGE, keys};
 
 /// Events since the look that are gone through; more, and the look has to be taken anew.
@@ -39,12 +41,16 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
         let code = if asked { "too_many_affected" } else { "too_large" };
         return Err(refusal(code, detail).into());
     }
+    let change = match &bulk.action {
+        Some(Action::Patch(patch)) => Some(Change::parse(patch, writer.limits)?),
+        Some(Action::Delete(_)) => None,
+        None => return Err(refusal("unknown_operation", "this version does not know the operation").into()),
+    };
     let mut bytes = 0;
     for id in &matching {
-        match &bulk.action {
-            Some(Action::Patch(patch)) => bytes += writer.patch(&to, id, patch, &[])?.reference.body.len(),
-            Some(Action::Delete(_)) => writer.delete(&to, id, &[])?,
-            None => return Err(refusal("unknown_operation", "this version does not know the operation").into()),
+        match &change {
+            Some(change) => bytes += writer.patch(&to, id, change, &[])?.reference.body.len(),
+            None => writer.delete(&to, id, &[])?,
         }
         if bytes > writer.limits.transaction_bytes_max
             || writer.overlay.staged_bytes() > 2 * writer.limits.transaction_bytes_max
@@ -58,21 +64,30 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
     writer.conclude(outcome::Result::Affected(proto::Affected { matched: matching.len() as u64, modified }))
 }
 
-/// The ids of what matches now.
+/// The ids of what matches now: the candidates that have not changed since they were found, and of what has changed whatever
+/// matches.
 fn matching(writer: &Writer<'_>, to: &Target, bulk: &BulkWrite, filter: &Filter) -> Result<BTreeSet<String>, Stop> {
-    let seen: HashMap<&str, u64> =
-        bulk.candidates.iter().map(|candidate| (candidate.id.as_str(), candidate.revision)).collect();
-    let mut ids: BTreeSet<String> = seen.keys().map(|id| (*id).to_owned()).collect();
-    ids.extend(writer.overlay.pending_ids(to.id));
-    ids.extend(changed_since(writer, to, bulk.read_revision)?);
+    let overlay = &*writer.overlay;
+    let applied = changed_since(writer, to, bulk.read_revision)?;
+    let mut changed: HashMap<&str, Option<Document>> = HashMap::with_capacity(applied.len());
+    for (id, document) in overlay.pending_since(to.id, bulk.read_revision) {
+        changed.insert(id, document.cloned());
+    }
+    for id in &applied {
+        if !changed.contains_key(id.as_str()) {
+            changed.insert(id, overlay.document(to.id, id)?);
+        }
+    }
+    let unchanged = bulk.candidates.iter().filter(|candidate| !changed.contains_key(candidate.id.as_str()));
+    let mut matching: BTreeSet<String> = unchanged.map(|candidate| candidate.id.clone()).collect();
     let mut members = Members::default();
     filter.each_path(&mut |path| members.add(path));
-    let mut matching = BTreeSet::new();
-    for id in ids {
-        let Some(document) = writer.overlay.document(to.id, &id)? else { continue };
-        let as_seen = seen.get(id.as_str()) == Some(&document.revision);
-        if as_seen || filter.matches(&read(&document, &members)?) {
-            matching.insert(id);
+    let mut reader = body::Reader::new(members);
+    for (id, document) in &changed {
+        let Some(document) = document else { continue };
+        let document = reader.read(&document.body).map_err(|e| Error::malformed("a document", e))?;
+        if filter.matches(document) {
+            matching.insert((*id).to_owned());
         }
     }
     Ok(matching)
@@ -92,7 +107,7 @@ fn changed_since(writer: &Writer<'_>, to: &Target, revision: u64) -> Result<BTre
         if events > EVENTS_MAX {
             return Err(refusal("prepared_too_early", "too much has changed since").into());
         }
-        let id = String::from_utf8(Change::decode(value).map_err(Error::from)?.id);
+        let id = String::from_utf8(record::Change::decode(value).map_err(Error::from)?.id);
         ids.insert(id.map_err(|e| Error::malformed("a change", e))?);
     }
     Ok(ids)

@@ -2,10 +2,10 @@
 //! many are made of these.
 
 use aerodb_proto as proto;
-use bytes::Bytes;
 use proto::precondition::Kind as Condition;
 use proto::{Collection, DocumentRef, NewDocument, Precondition, Refusal, outcome};
 
+use super::change::Change;
 use super::overlay::Overlay;
 use super::{Decision, refusal, schema};
 use crate::catalog::is_system;
@@ -15,9 +15,7 @@ use crate::json::Value;
 use crate::limits::Limits;
 use crate::prepare::{self, fields_of};
 use crate::state::record::Document;
-use crate::time::rfc3339;
-use crate::update::Update;
-use crate::{json, patch, planted};
+use crate::{body, json, planted};
 
 /// The revision and the time that a command gets if it changes anything.
 #[derive(Clone, Copy)]
@@ -109,19 +107,18 @@ impl Writer<'_> {
         self.write(to, document, existing)
     }
 
-    /// `change` is a merge patch or an update, as prepare left it.
     pub(super) fn patch(
         &mut self,
         to: &Target,
         id: &str,
-        change: &[u8],
+        change: &Change,
         preconditions: &[Precondition],
     ) -> Result<Written, Stop> {
         let existing = self.overlay.document(to.id, id)?;
         self.check(to, id, preconditions, existing.as_ref())?;
         let Some(existing) = existing else { return Err(no_document(&to.name, id).into()) };
         let before = fields_of(stored(&existing)?);
-        let after = self.changed(before.clone(), change, id)?;
+        let after = change.apply(before.clone(), self.limits).map_err(|refusal| Stop::from(refusal).of_document(id))?;
         if after == before {
             let (revision, body) = (existing.revision, existing.body);
             let reference = DocumentRef { id: id.to_owned(), revision, body };
@@ -141,26 +138,6 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The fields that `change` makes of `fields`.
-    fn changed(&self, mut fields: Value, change: &[u8], id: &str) -> Result<Value, Refusal> {
-        // The node that prepared the change may have other limits: what does not fit here is no damage.
-        let unfit = |code: &str, detail: String| Refusal { document_id: id.to_owned(), ..refusal(code, detail) };
-        let limits = prepare::json_limits(self.limits);
-        let change = json::parse(change, &limits).map_err(|error| unfit(error.code(), error.to_string()))?;
-        match change.as_object().filter(|change| Update::is_meant(change)) {
-            None => patch::merge(&mut fields, &change),
-            Some(update) => {
-                let update = Update::parse(update).map_err(|error| unfit(error.code, error.message))?;
-                update.apply(&mut fields).map_err(|error| unfit("update_not_applicable", error.to_string()))?;
-                if fields.depth() > limits.depth_max {
-                    let detail = format!("arrays and objects would lie more than {} deep", limits.depth_max);
-                    return Err(unfit("nesting_too_deep", detail));
-                }
-            }
-        }
-        Ok(fields)
-    }
-
     /// Stages `document` over `existing`.
     pub(super) fn write(
         &mut self,
@@ -170,7 +147,7 @@ impl Writer<'_> {
     ) -> Result<Written, Stop> {
         schema::check(self.overlay, to, &document.id, &document.fields)?;
         let created_ms = existing.as_ref().map_or(self.place.time_ms, |existing| existing.created_ms);
-        let body = render(document, created_ms, self.place);
+        let body = body::render(document, created_ms, self.place.time_ms, self.place.revision);
         if body.len() > self.limits.document_bytes_max {
             let (bytes, max) = (body.len(), self.limits.document_bytes_max);
             let detail =
@@ -242,7 +219,7 @@ pub(super) fn stored(document: &Document) -> Result<Value, Error> {
 
 /// Only these members of a document.
 pub(super) fn read(document: &Document, members: &json::Members) -> Result<Value, Error> {
-    json::parse_members(&document.body, members).map_err(|e| Error::malformed("a document", e))
+    body::read(&document.body, members).map_err(|e| Error::malformed("a document", e))
 }
 
 /// A collection that is written to.
@@ -293,7 +270,9 @@ pub(super) fn put(writer: &mut Writer<'_>, put: &proto::PutDocument) -> Result<D
 
 pub(super) fn patch(writer: &mut Writer<'_>, patch: &proto::PatchDocument) -> Result<Decision, Stop> {
     let to = Target::of(writer.overlay, &patch.collection, CREATE_IT)?;
-    let written = writer.patch(&to, &patch.id, &patch.patch, &patch.preconditions)?;
+    let change =
+        Change::parse(&patch.patch, writer.limits).map_err(|refusal| Stop::from(refusal).of_document(&patch.id))?;
+    let written = writer.patch(&to, &patch.id, &change, &patch.preconditions)?;
     writer.conclude(result(to, vec![written.reference], false, false))
 }
 
@@ -315,24 +294,6 @@ impl Writer<'_> {
             false => Decision::Change { effects, result },
         })
     }
-}
-
-/// The final JSON: the id and the system fields, then the caller's fields.
-fn render(document: &NewDocument, created_ms: u64, place: Place) -> Bytes {
-    let mut body = Vec::with_capacity(document.fields.len() + document.id.len() + 128);
-    body.extend(b"{\"id\":");
-    json::Value::String(document.id.clone()).write(&mut body);
-    let (created, updated) = (rfc3339(created_ms), rfc3339(place.time_ms));
-    let system =
-        format!(",\"_revision\":{},\"_created_at\":\"{created}\",\"_updated_at\":\"{updated}\"", place.revision);
-    body.extend(system.as_bytes());
-    if document.fields.len() > 2 {
-        body.push(b',');
-        body.extend(&document.fields[1..]);
-    } else {
-        body.push(b'}');
-    }
-    body.into()
 }
 
 fn result(to: Target, documents: Vec<DocumentRef>, many: bool, created: bool) -> outcome::Result {

@@ -7,6 +7,7 @@
 mod bulk;
 mod caller;
 mod catalog;
+mod change;
 mod documents;
 mod expire;
 mod idempotency;

@@ -147,9 +147,16 @@ impl Overlay {
         pending.document.is_none().then_some(pending.revision)
     }
 
-    /// The documents of a collection that commands write which are decided and not applied yet.
-    pub(super) fn pending_ids(&self, collection: u32) -> impl Iterator<Item = String> {
-        self.documents.keys().filter(move |(of, _)| *of == collection).map(|(_, id)| id.clone())
+    /// The documents of a collection that commands write which are decided and not applied yet, as the last of them leaves
+    /// each; only those that were written after `revision`.
+    pub(super) fn pending_since(
+        &self,
+        collection: u32,
+        revision: u64,
+    ) -> impl Iterator<Item = (&str, Option<&Document>)> {
+        let pending = self.documents.iter();
+        let pending = pending.filter(move |((of, _), pending)| *of == collection && pending.revision > revision);
+        pending.map(|((_, id), pending)| (id.as_str(), pending.document.as_ref()))
     }
 
     /// Bytes of what the command has written so far, and of what was there before.

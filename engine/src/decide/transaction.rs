@@ -8,6 +8,7 @@ use aerodb_proto as proto;
 use proto::operation::Action;
 use proto::{DocumentRef, NewDocument, Operated, Operation, Refusal, Transaction, outcome};
 
+use super::change::Change;
 use super::documents::{CREATE_IT, Stop, Target, Writer};
 use super::{Decision, refusal};
 use crate::error::Error;
@@ -66,7 +67,7 @@ fn operate(writer: &mut Writer<'_>, operation: &Operation, read_revision: u64) -
         Some(Action::Put(fields)) => {
             writer.put(&to, &NewDocument { id: id.clone(), fields: fields.clone() }, preconditions)?
         }
-        Some(Action::Patch(patch)) => writer.patch(&to, id, patch, preconditions)?,
+        Some(Action::Patch(patch)) => writer.patch(&to, id, &Change::parse(patch, writer.limits)?, preconditions)?,
         Some(Action::Delete(_)) => {
             writer.delete(&to, id, preconditions)?;
             return Ok(Operated { collection_id: to.id, document: None, created: false });

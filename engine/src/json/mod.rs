@@ -4,6 +4,7 @@
 //! than it was given: no duplicate keys, no number that does not fit, no half of a surrogate pair. Numbers keep their
 //! kind (`1` and `1.0` are written back as they came) and are nevertheless compared by what they are worth.
 
+mod members;
 mod parse;
 mod path;
 mod value;
@@ -12,6 +13,7 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use parse::{DEPTH_CEILING, Error, ErrorKind, Limits, Members, STORED, parse, parse_members};
+pub use members::{Members, MembersReader, parse_members};
+pub use parse::{DEPTH_CEILING, Error, ErrorKind, Limits, STORED, parse};
 pub use path::{PATH_BYTES_MAX, PATH_SEGMENTS_MAX, Path, PathError, Reached, Segment};
 pub use value::{Kind, Value};

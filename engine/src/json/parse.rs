@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
-use super::{Path, Value};
+use super::Value;
 
 /// No limit on depth goes beyond this: much of the engine recurses over values and must never run out of stack.
 pub const DEPTH_CEILING: usize = 256;
@@ -98,57 +98,7 @@ impl Error {
 /// # Errors
 /// See [`ErrorKind`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
-    let mut parser =
-        Parser { bytes, jiter: Jiter::new(bytes), depth_max: limits.depth_max.min(DEPTH_CEILING), open: Vec::new() };
-    parser.run()
-}
-
-/// Names of members of a document, at its top.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members(BTreeSet<String>);
-
-impl Members {
-    /// Adds the member that `path` begins with.
-    pub fn add(&mut self, path: &Path) {
-        if let Some(first) = path.segments().first() {
-            self.0.insert(first.name().to_owned());
-        }
-    }
-
-    /// Adds all of `others`.
-    pub fn extend(&mut self, others: &Self) {
-        self.0.extend(others.0.iter().cloned());
-    }
-
-    /// Adds the member called `name`.
-    pub fn add_name(&mut self, name: &str) {
-        self.0.insert(name.to_owned());
-    }
-}
-
-/// Reads of a document, as it is stored, only the `wanted` members: the others are passed over, and nothing is read behind
-/// the last one. Whoever asks for these members alone finds what the whole document would show.
-///
-/// # Errors
-/// As [`parse`], as far as it is read.
-pub fn parse_members(bytes: &[u8], wanted: &Members) -> Result<Value, Error> {
-    let mut parser = Parser { bytes, jiter: Jiter::new(bytes), depth_max: DEPTH_CEILING, open: Vec::new() };
-    let mut found = Vec::with_capacity(wanted.0.len());
-    let mut name = parser.jiter.next_object();
-    while found.len() < wanted.0.len() {
-        let name_wanted = match name {
-            Ok(Some(name)) => wanted.0.get(name).cloned(),
-            Ok(None) => break,
-            Err(error) => return Err(parser.error(error)),
-        };
-        let peek = parser.jiter.peek().map_err(|error| parser.error(error))?;
-        match name_wanted {
-            Some(name) => found.push((name, parser.value(peek)?)),
-            None => parser.jiter.known_skip(peek).map_err(|error| parser.error(error))?,
-        }
-        name = parser.jiter.next_key();
-    }
-    Ok(Value::Object(found))
+    Parser::new(bytes, limits).run()
 }
 
 /// An array or object whose end has not been seen.
@@ -165,14 +115,18 @@ enum Next {
     Closed(Value),
 }
 
-struct Parser<'j> {
+pub(super) struct Parser<'j> {
     bytes: &'j [u8],
-    jiter: Jiter<'j>,
+    pub(super) jiter: Jiter<'j>,
     depth_max: usize,
     open: Vec<Open>,
 }
 
-impl Parser<'_> {
+impl<'j> Parser<'j> {
+    pub(super) fn new(bytes: &'j [u8], limits: &Limits) -> Self {
+        Self { bytes, jiter: Jiter::new(bytes), depth_max: limits.depth_max.min(DEPTH_CEILING), open: Vec::new() }
+    }
+
     fn run(&mut self) -> Result<Value, Error> {
         let peek = self.jiter.peek().map_err(|error| self.error(error))?;
         let value = self.value(peek)?;
@@ -181,7 +135,7 @@ impl Parser<'_> {
     }
 
     /// The whole value that `peek` announces.
-    fn value(&mut self, mut peek: Peek) -> Result<Value, Error> {
+    pub(super) fn value(&mut self, mut peek: Peek) -> Result<Value, Error> {
         loop {
             let mut value = match self.begin(peek)? {
                 Next::Value(first) => {
@@ -302,7 +256,7 @@ impl Parser<'_> {
         Error::new(ErrorKind::DuplicateKey, self.bytes, from + blanks, format!("the key {shown:?} comes twice"))
     }
 
-    fn error(&self, error: JiterError) -> Error {
+    pub(super) fn error(&self, error: JiterError) -> Error {
         // Outside of strings the tokenizer sees an unexpected byte where the truth is that the text is not UTF-8; inside
         // of them it does not count escapes when it says where.
         let is_text = error.error_type == JiterErrorType::JsonError(JsonErrorType::InvalidUnicodeCodePoint);

@@ -39,11 +39,20 @@ impl Document {
 
     pub(crate) fn decode(bytes: impl Into<Bytes>) -> Result<Self, Error> {
         let bytes = bytes.into();
-        let header = (bytes.first() == Some(&VERSION)).then(|| (word(&bytes, 1), word(&bytes, 9)));
-        let Some((Some(revision), Some(created_ms))) = header else {
-            return Err(damaged("document"));
-        };
+        let (revision, created_ms) = Self::header(&bytes)?;
         Ok(Self { revision, created_ms, body: bytes.slice(Self::HEADER..) })
+    }
+
+    /// The revision and the body, where they lie.
+    pub(crate) fn split(bytes: &[u8]) -> Result<(u64, &[u8]), Error> {
+        let (revision, _) = Self::header(bytes)?;
+        Ok((revision, &bytes[Self::HEADER..]))
+    }
+
+    /// The revision and the time of creation; there is a whole header when they are found.
+    fn header(bytes: &[u8]) -> Result<(u64, u64), Error> {
+        let header = (bytes.first() == Some(&VERSION)).then(|| word(bytes, 1).zip(word(bytes, 9)));
+        header.flatten().ok_or_else(|| damaged("document"))
     }
 }
 
@@ -67,6 +76,11 @@ impl Past {
     pub(crate) fn decode(mut bytes: Vec<u8>) -> Result<Self, Error> {
         let to = word(&bytes, 0).ok_or_else(|| damaged("earlier version"))?;
         Ok(Self { to, document: Document::decode(bytes.split_off(8))? })
+    }
+
+    /// The end of the interval, and the document as [`Document`] encodes it, where it lies.
+    pub(crate) fn split(bytes: &[u8]) -> Result<(u64, &[u8]), Error> {
+        Ok((Self::decode_to(bytes)?, &bytes[8..]))
     }
 
     /// Only the end of the interval: most readers need no more.

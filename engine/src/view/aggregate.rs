@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use aerodb_proto::Collection;
 
 use super::cursor::Position;
-use super::list::{Actual, Count, ListQuery, Page, Run};
+use super::list::{Actual, Count, ListQuery, Page};
 use super::plan::{Access, Plan};
+use super::run::{Read, Run};
 use super::{ReadError, View};
 use crate::index::encode;
 use crate::json::{Path, Reached, Value};
@@ -217,16 +218,9 @@ impl View {
             groups.insert(Vec::new(), begin(Vec::new()));
         }
         let (mut bytes, bytes_max) = (0_isize, isize::try_from(self.limits.query_bytes_max).unwrap_or(isize::MAX));
-        run.each(access, None, |_, body, value| {
-            let parsed;
-            let document = match value {
-                Some(value) => value,
-                None => {
-                    parsed = run.parse(body)?;
-                    &parsed
-                }
-            };
-            let mut key = Vec::new();
+        let mut key = Vec::new();
+        run.each(access, None, Read::Always, |_, document| {
+            key.clear();
             for path in &grouping.group_by {
                 encode::encode(single(path, document)?, &mut key);
             }

@@ -33,6 +33,8 @@ struct Entries<'a> {
     now: Peek<'a>,
     /// Nothing to add at the view's own revision.
     former: Option<Peek<'a>>,
+    /// Where the last entry that was met lies.
+    from_now: bool,
 }
 
 impl View {
@@ -49,7 +51,7 @@ impl View {
         let (from, to) = (key(from), key(to));
         let scan = |cf| Peek::new(self.snapshot.scan(cf, &from, &to, reverse));
         let former = (revision < self.revision()).then(|| scan(INDEX_HISTORY));
-        Entries { revision, reverse, now: scan(INDEX), former }
+        Entries { revision, reverse, now: scan(INDEX), former, from_now: true }
     }
 
     /// How many entries these stretches have at `revision`. `expired` is asked now and then.
@@ -64,7 +66,7 @@ impl View {
         let mut count = 0;
         for stretch in stretches {
             let mut entries = self.entries(collection, index, revision, stretch, false);
-            while entries.next()?.is_some() {
+            while entries.advance()? {
                 count += 1;
                 if count % ENTRIES_PER_CHECK == 0 && expired() {
                     return Err(ReadError::TooExpensive("counting ran out of time: narrow the filter".into()));
@@ -88,7 +90,7 @@ impl View {
                 return Ok(count);
             }
             let mut entries = self.entries(collection, index, self.revision(), stretch, false);
-            while count < max && entries.next()?.is_some() {
+            while count < max && entries.advance()? {
                 count += 1;
             }
         }
@@ -99,43 +101,47 @@ impl View {
 }
 
 impl Entries<'_> {
-    fn next(&mut self) -> Result<Option<Found>, ReadError> {
+    /// Goes on to the next entry; false at the end.
+    fn advance(&mut self) -> Result<bool, ReadError> {
         loop {
-            let now = self.now.head()?.map(|(key, _)| key.to_vec());
+            let now = self.now.head()?.map(|(key, _)| key);
             let former = match &mut self.former {
-                Some(former) => {
-                    former.head()?.map(|(key, _)| past(key).map(|(entry, _)| entry.to_vec())).transpose()?
-                }
+                Some(former) => former.head()?.map(|(key, _)| past(key)).transpose()?,
                 None => None,
             };
-            let from_now = match (&now, &former) {
-                (None, None) => return Ok(None),
-                (Some(now), Some(former)) => {
-                    if self.reverse {
-                        now >= former
-                    } else {
-                        now <= former
-                    }
-                }
+            let from_now = match (now, former) {
+                (None, None) => return Ok(false),
+                (Some(now), Some((former, _))) if self.reverse => now >= former,
+                (Some(now), Some((former, _))) => now <= former,
                 (now, _) => now.is_some(),
             };
-            let taken = match (from_now, &mut self.former) {
-                (false, Some(former)) => former.take(),
-                _ => self.now.take(),
-            };
-            let Some((key, value)) = taken else { continue };
-            let entry = Entry::decode(&value)?;
-            let (key, holds) = match from_now {
-                true => (key, entry.revision <= self.revision),
-                false => {
-                    let (of, added) = past(&key)?;
-                    (of.to_vec(), added <= self.revision && self.revision < entry.revision)
+            let holds = match (from_now, &mut self.former) {
+                (false, Some(former)) => {
+                    former.pass();
+                    let ((_, added), removed) = (past(former.key())?, Entry::decode(former.value())?.revision);
+                    added <= self.revision && self.revision < removed
+                }
+                _ => {
+                    self.now.pass();
+                    Entry::decode(self.now.value())?.revision <= self.revision
                 }
             };
+            self.from_now = from_now;
             if holds {
-                return Ok(Some(Found { key: keys::index_parts(&key).to_vec(), role: entry.role }));
+                return Ok(true);
             }
         }
+    }
+
+    fn next(&mut self) -> Result<Option<Found>, ReadError> {
+        if !self.advance()? {
+            return Ok(None);
+        }
+        let (key, value) = match &self.former {
+            Some(former) if !self.from_now => (past(former.key())?.0, former.value()),
+            _ => (self.now.key(), self.now.value()),
+        };
+        Ok(Some(Found { key: keys::index_parts(key).to_vec(), role: Entry::decode(value)?.role }))
     }
 }
 

@@ -1,8 +1,11 @@
 //! Earlier versions: a document, or all of a collection, as of a revision.
 
+use std::cmp::Ordering;
+
 use aerodb_proto::Collection;
 
 use super::{ReadError, Stored, View};
+use crate::error::Error;
 use crate::kv::{Pair, Scan};
 use crate::state::record::{Document, Past};
 use crate::state::{DOC, HISTORY, keys};
@@ -73,93 +76,156 @@ impl View {
         let latest = self.snapshot.scan(DOC, &doc_from, &end, false);
         // At the view's own revision every document is its latest version: history has nothing to add.
         let past = (revision < self.meta.revision).then(|| self.snapshot.scan(HISTORY, &history_from, &end, false));
-        DocumentsAt { revision, latest: Peek::new(latest), past: past.map(Peek::new) }
+        let former = past.map(|scan| Former { scan: Peek::new(scan), id: Vec::new(), held: Vec::new() });
+        DocumentsAt { revision, latest: Peek::new(latest), former }
     }
+}
+
+/// A document that a scan met. It lies in the scan's memory, until the next one.
+#[derive(Clone, Copy)]
+pub(super) struct Lent<'a> {
+    pub(super) id: &'a [u8],
+    pub(super) revision: u64,
+    pub(super) body: &'a [u8],
 }
 
 /// A scan merged from the latest versions and the history.
 pub(super) struct DocumentsAt<'a> {
     revision: u64,
     latest: Peek<'a>,
-    past: Option<Peek<'a>>,
+    former: Option<Former<'a>>,
+}
+
+/// Earlier versions in a merge.
+struct Former<'a> {
+    scan: Peek<'a>,
+    /// The last id that was gone through, and the version of it that held at the revision, if one did.
+    id: Vec<u8>,
+    held: Vec<u8>,
 }
 
 impl DocumentsAt<'_> {
-    /// The next document's id and version.
-    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Document)>, ReadError> {
+    /// The next document.
+    pub(super) fn next(&mut self) -> Result<Option<Lent<'_>>, ReadError> {
         loop {
-            let latest = self.latest.head()?.map(|(key, _)| keys::doc_id(key).to_vec());
-            let past = self.past_id()?;
-            let id = match (latest, past) {
+            let latest = self.latest.head()?.map(|(key, _)| keys::doc_id(key));
+            let former = self.former.as_mut().map(Former::next_id).transpose()?.flatten();
+            let order = match (latest, former) {
                 (None, None) => return Ok(None),
-                (Some(a), Some(b)) => a.min(b),
-                (Some(only), None) | (None, Some(only)) => only,
+                (Some(latest), Some(former)) => latest.cmp(former),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
             };
-            let latest = self.take_latest(&id)?;
-            let past = self.take_past(&id)?;
-            if let Some(document) = latest.or(past) {
-                return Ok(Some((id, document)));
+            let mut former_holds = false;
+            if let Some(former) = self.former.as_mut().filter(|_| order.is_ge()) {
+                former_holds = former.pass(self.revision)?;
+            }
+            if order.is_le() {
+                self.latest.pass();
+                if Document::split(self.latest.value())?.0 <= self.revision {
+                    break;
+                }
+            }
+            if former_holds {
+                return self.former.as_ref().map(Former::lend).transpose();
             }
         }
-    }
-
-    fn past_id(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(past) = &mut self.past else { return Ok(None) };
-        Ok(past.head()?.and_then(|(key, _)| keys::history_parts(key)).map(|(id, _)| id.to_vec()))
-    }
-
-    /// Consumes the latest version of `id`; returns it if it held at the revision.
-    fn take_latest(&mut self, id: &[u8]) -> Result<Option<Document>, ReadError> {
-        let here = self.latest.head()?.is_some_and(|(key, _)| keys::doc_id(key) == id);
-        if !here {
-            return Ok(None);
-        }
-        let document = self.latest.take().map(|(_, value)| Document::decode(value)).transpose()?;
-        Ok(document.filter(|document| document.revision <= self.revision))
-    }
-
-    /// Consumes the history of `id`; returns the version that held at the revision.
-    fn take_past(&mut self, id: &[u8]) -> Result<Option<Document>, ReadError> {
-        let revision = self.revision;
-        let Some(past) = &mut self.past else { return Ok(None) };
-        let mut found = None;
-        loop {
-            let held = match past.head()? {
-                Some((key, value)) => match keys::history_parts(key) {
-                    Some((other, from)) if other == id => from <= revision && revision < Past::decode_to(value)?,
-                    _ => return Ok(found),
-                },
-                None => return Ok(found),
-            };
-            let taken = past.take();
-            if let Some((_, value)) = taken.filter(|_| held) {
-                found = Some(Past::decode(value)?.document);
-            }
-        }
+        let (revision, body) = Document::split(self.latest.value())?;
+        Ok(Some(Lent { id: keys::doc_id(self.latest.key()), revision, body }))
     }
 }
 
-/// A scan that can be looked at before it is consumed.
+impl Former<'_> {
+    fn next_id(&mut self) -> Result<Option<&[u8]>, ReadError> {
+        Ok(self.scan.head()?.map(|(key, _)| history_id(key)).transpose()?)
+    }
+
+    /// Passes over all versions of the next id; true when one of them held at `revision`.
+    fn pass(&mut self, revision: u64) -> Result<bool, ReadError> {
+        self.id.clear();
+        let mut holds = false;
+        while let Some((key, value)) = self.scan.head()? {
+            let Some((id, from)) = keys::history_parts(key) else { return Err(damaged().into()) };
+            // No id is empty.
+            if self.id.is_empty() {
+                self.id.extend_from_slice(id);
+            }
+            if *id != *self.id {
+                break;
+            }
+            let (to, document) = Past::split(value)?;
+            if from <= revision && revision < to {
+                document.clone_into(&mut self.held);
+                holds = true;
+            }
+            self.scan.pass();
+        }
+        Ok(holds)
+    }
+
+    fn lend(&self) -> Result<Lent<'_>, ReadError> {
+        let (revision, body) = Document::split(&self.held)?;
+        Ok(Lent { id: &self.id, revision, body })
+    }
+}
+
+fn history_id(key: &[u8]) -> Result<&[u8], Error> {
+    keys::history_parts(key).map(|(id, _)| id).ok_or_else(damaged)
+}
+
+fn damaged() -> Error {
+    Error::malformed("an earlier version", "its key is damaged")
+}
+
+/// A scan that can be looked at before it goes on. It copies into memory of its own, always the same.
 pub(super) struct Peek<'a> {
     scan: Box<dyn Scan + 'a>,
-    head: Option<(Vec<u8>, Vec<u8>)>,
-    ended: bool,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    head: Head,
+}
+
+/// What a [`Peek`] knows of the next pair.
+enum Head {
+    Unread,
+    Read,
+    Ended,
 }
 
 impl<'a> Peek<'a> {
     pub(super) fn new(scan: Box<dyn Scan + 'a>) -> Self {
-        Self { scan, head: None, ended: false }
+        Self { scan, key: Vec::new(), value: Vec::new(), head: Head::Unread }
     }
 
+    /// The next pair, which stays the next one.
     pub(super) fn head(&mut self) -> Result<Option<Pair<'_>>, ReadError> {
-        if self.head.is_none() && !self.ended {
-            self.head = self.scan.next()?.map(|(key, value)| (key.to_vec(), value.to_vec()));
-            self.ended = self.head.is_none();
+        if matches!(self.head, Head::Unread) {
+            self.head = match self.scan.next()? {
+                Some((key, value)) => {
+                    key.clone_into(&mut self.key);
+                    value.clone_into(&mut self.value);
+                    Head::Read
+                }
+                None => Head::Ended,
+            };
         }
-        Ok(self.head.as_ref().map(|(key, value)| (&**key, &**value)))
+        Ok(matches!(self.head, Head::Read).then_some((&*self.key, &*self.value)))
     }
 
-    pub(super) fn take(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
-        self.head.take()
+    /// Passes over the pair that was read: it stays in memory until the next one is read.
+    pub(super) fn pass(&mut self) {
+        if matches!(self.head, Head::Read) {
+            self.head = Head::Unread;
+        }
+    }
+
+    /// The key of the pair that was read last.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Its value.
+    pub(super) fn value(&self) -> &[u8] {
+        &self.value
     }
 }

@@ -61,11 +61,11 @@ impl View {
         let mut step = BuildIndex { collection_id, index_id: index.definition.id, after, ..BuildIndex::default() };
         let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
         let mut found = self.documents_at(collection, self.revision(), after);
-        while let Some((id, document)) = found.next()? {
+        while let Some(document) = found.next()? {
             if step.documents.len() == limit {
                 return Ok(Some(step));
             }
-            let id = String::from_utf8(id).map_err(|e| Error::malformed("an id", e))?;
+            let id = String::from_utf8(document.id.to_vec()).map_err(|e| Error::malformed("an id", e))?;
             step.documents.push(SeenDocument { id, revision: document.revision });
         }
         step.last = true;

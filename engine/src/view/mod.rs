@@ -11,6 +11,7 @@ mod indexes;
 mod list;
 mod maintain;
 mod plan;
+mod run;
 mod schemas;
 mod source;
 #[cfg(test)]

@@ -36,17 +36,17 @@ impl View {
         };
         let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
         let (mut found, mut bytes) = (self.documents_at(collection, self.revision(), after), 0);
-        while let Some((id, document)) = found.next()? {
+        while let Some(document) = found.next()? {
             if step.documents == documents_max || bytes > bytes_max || step.offenders.len() == OFFENDERS_PER_STEP {
                 return Ok(Some(step));
             }
-            let id = String::from_utf8(id).map_err(|e| Error::malformed("an id", e))?;
+            let id = String::from_utf8(document.id.to_vec()).map_err(|e| Error::malformed("an id", e))?;
             bytes += document.body.len();
             step.documents += 1;
             step.up_to.clone_from(&id);
             // Whatever was written later had to fit.
             let old = document.revision < schema.definition.created_revision;
-            if old && !matches!(schema.first_violation_of(&document.body), Ok(None)) {
+            if old && !matches!(schema.first_violation_of(document.body), Ok(None)) {
                 step.offenders.push(SeenDocument { id, revision: document.revision });
             }
         }

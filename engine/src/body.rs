@@ -1,0 +1,105 @@
+//! The JSON of a document as it is stored and answered: the id and the system fields, then the caller's fields.
+
+use aerodb_proto::NewDocument;
+use bytes::Bytes;
+
+use crate::json::{self, Members, MembersReader, Value};
+use crate::prepare::SYSTEM_FIELDS;
+use crate::time::rfc3339;
+
+/// Bytes of a time as [`rfc3339`] writes it.
+const TIME_BYTES: usize = 24;
+
+/// The final JSON of a document that is written at a time and a revision.
+pub(crate) fn render(document: &NewDocument, created_ms: u64, updated_ms: u64, revision: u64) -> Bytes {
+    let mut body = Vec::with_capacity(document.fields.len() + document.id.len() + 128);
+    body.extend(b"{\"id\":");
+    Value::String(document.id.clone()).write(&mut body);
+    let (created, updated) = (rfc3339(created_ms), rfc3339(updated_ms));
+    let system = format!(",\"_revision\":{revision},\"_created_at\":\"{created}\",\"_updated_at\":\"{updated}\"");
+    body.extend(system.as_bytes());
+    if document.fields.len() > 2 {
+        body.push(b',');
+        body.extend(&document.fields[1..]);
+    } else {
+        body.push(b'}');
+    }
+    body.into()
+}
+
+/// Where the id and the system fields end that [`render`] begins with. `None` where an id needs a closer look, and for what is
+/// not of this form.
+fn head_end(body: &[u8]) -> Option<usize> {
+    let id = body.strip_prefix(b"{\"id\":\"")?;
+    let end = id.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let rest = id[end..].strip_prefix(b"\",\"_revision\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = rest[digits..].strip_prefix(b",\"_created_at\":\"")?.get(TIME_BYTES..)?;
+    let rest = rest.strip_prefix(b"\",\"_updated_at\":\"")?.get(TIME_BYTES..)?.strip_prefix(b"\"")?;
+    Some(body.len() - rest.len())
+}
+
+/// Reads the same members of one document after the other.
+pub(crate) struct Reader {
+    members: MembersReader,
+    passes_head: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(wanted: Members) -> Self {
+        Self { passes_head: passes_head(&wanted), members: MembersReader::new(wanted) }
+    }
+
+    /// The wanted members of a document. They are there until the next one is read.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(crate) fn read(&mut self, body: &[u8]) -> Result<&Value, json::Error> {
+        self.members.read(body, begin(body, self.passes_head))
+    }
+}
+
+/// The wanted members of one document.
+///
+/// # Errors
+/// When it is damaged.
+pub(crate) fn read(body: &[u8], wanted: &Members) -> Result<Value, json::Error> {
+    json::parse_members(body, begin(body, passes_head(wanted)), wanted)
+}
+
+fn passes_head(wanted: &Members) -> bool {
+    !wanted.names().any(|name| name == "id" || SYSTEM_FIELDS.contains(&name))
+}
+
+fn begin(body: &[u8], passes_head: bool) -> usize {
+    if passes_head { head_end(body).unwrap_or(0) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_passed_over_ends_where_the_fields_begin() {
+        for (id, passed) in [("a", true), ("Zürich-1", true), ("a\"b", false), ("a\\b", false)] {
+            for fields in ["{}", r#"{"x":1}"#, r#"{"x":"\"_updated_at\":","y":[2]}"#] {
+                let document = NewDocument { id: id.into(), fields: Bytes::from_static(fields.as_bytes()) };
+                let body = render(&document, 1, 1_700_000_000_120, 77);
+                let rest = if fields == "{}" { "}".to_owned() } else { format!(",{}", &fields[1..]) };
+                assert_eq!(head_end(&body).map(|end| &body[end..]), passed.then_some(rest.as_bytes()), "{id}");
+                for names in [&["x"][..], &["y", "x"], &["id", "x"], &["_revision", "y"], &[]] {
+                    let mut wanted = Members::default();
+                    names.iter().for_each(|name| wanted.add_name(name));
+                    let whole = json::parse(&body, &json::STORED).unwrap();
+                    let mut expected = whole.as_object().unwrap().to_vec();
+                    expected.retain(|(name, _)| names.contains(&name.as_str()));
+                    assert_eq!(read(&body, &wanted), Ok(Value::Object(expected.clone())));
+                    assert_eq!(Reader::new(wanted).read(&body), Ok(&Value::Object(expected)));
+                }
+            }
+        }
+        for damaged in ["", "{}", r#"{"id":"a"}"#, r#"{"id":"a","_revision":1,"_created_at":"2026""#] {
+            assert_eq!(head_end(damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+}

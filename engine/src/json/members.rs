@@ -1,0 +1,147 @@
+//! Reading some members of a document, and passing over the others.
+
+use jiter::Peek;
+
+use super::parse::{Error, Parser, STORED};
+use super::{Path, Value};
+
+/// Up to so many names a scan is faster than a search.
+const SCANNED_NAMES_MAX: usize = 8;
+
+/// Names of members of a document, at its top.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Ascending, each once.
+    names: Vec<String>,
+}
+
+impl Members {
+    /// Adds the member that `path` begins with.
+    pub fn add(&mut self, path: &Path) {
+        if let Some(first) = path.segments().first() {
+            self.add_name(first.name());
+        }
+    }
+
+    /// Adds all of `others`.
+    pub fn extend(&mut self, others: &Self) {
+        others.names.iter().for_each(|name| self.add_name(name));
+    }
+
+    /// Adds the member called `name`.
+    pub fn add_name(&mut self, name: &str) {
+        if let Err(place) = self.find(name) {
+            self.names.insert(place, name.to_owned());
+        }
+    }
+
+    /// Their names, ascending.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The place of `name`, or that where it would be.
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.names.binary_search_by(|other| other.as_str().cmp(name))
+    }
+
+    /// The place of `name`, if it is one of them: asked for every member of every document.
+    fn place(&self, name: &str) -> Option<usize> {
+        match self.names.len() <= SCANNED_NAMES_MAX {
+            true => self.names.iter().position(|other| other == name),
+            false => self.find(name).ok(),
+        }
+    }
+}
+
+/// Reads of a document, as it is stored, only the `wanted` members: the others are passed over, and nothing is read behind
+/// the last one. Whoever asks for these members alone finds what the whole document would show.
+///
+/// With `begin` nothing is read before it: there a member ends, and none of those wanted lies before it.
+///
+/// # Errors
+/// As [`parse`](super::parse), as far as it is read; places are counted from `begin`.
+pub fn parse_members(bytes: &[u8], begin: usize, wanted: &Members) -> Result<Value, Error> {
+    let mut found = Vec::with_capacity(wanted.names.len());
+    read(bytes, begin, wanted, &mut found)?;
+    Ok(Value::Object(found))
+}
+
+/// Reads the same members of one document after the other, as [`parse_members`] does, into the same memory: documents of the same
+/// shape whose members are numbers and strings take no new one.
+#[derive(Debug)]
+pub struct MembersReader {
+    wanted: Members,
+    found: Value,
+}
+
+impl MembersReader {
+    /// A reader of the `wanted` members.
+    pub fn new(wanted: Members) -> Self {
+        Self { wanted, found: Value::empty_object() }
+    }
+
+    /// The members of a document. They are there until the next one is read.
+    ///
+    /// # Errors
+    /// As [`parse_members`].
+    pub fn read(&mut self, bytes: &[u8], begin: usize) -> Result<&Value, Error> {
+        let mut members = match std::mem::replace(&mut self.found, Value::Null) {
+            Value::Object(members) => members,
+            _ => Vec::new(),
+        };
+        read(bytes, begin, &self.wanted, &mut members)?;
+        self.found = Value::Object(members);
+        Ok(&self.found)
+    }
+}
+
+/// Replaces what `members` holds by the wanted ones of a document, in its order.
+fn read(bytes: &[u8], begin: usize, wanted: &Members, members: &mut Vec<(String, Value)>) -> Result<(), Error> {
+    let mut parser = Parser::new(&bytes[begin..], &STORED);
+    let mut found = 0;
+    let mut name = if begin == 0 { parser.jiter.next_object() } else { parser.jiter.next_key() };
+    while found < wanted.names.len() {
+        let place = match name {
+            Ok(Some(name)) => wanted.place(name),
+            Ok(None) => break,
+            Err(error) => return Err(parser.error(error)),
+        };
+        let peek = parser.jiter.peek().map_err(|error| parser.error(error))?;
+        match place {
+            Some(place) => {
+                member(&mut parser, peek, &wanted.names[place], found, members)?;
+                found += 1;
+            }
+            None => parser.jiter.known_skip(peek).map_err(|error| parser.error(error))?,
+        }
+        name = parser.jiter.next_key();
+    }
+    members.truncate(found);
+    Ok(())
+}
+
+/// Puts the value that `peek` announces at `place`, as the member `name`.
+fn member(
+    parser: &mut Parser<'_>,
+    peek: Peek,
+    name: &str,
+    place: usize,
+    members: &mut Vec<(String, Value)>,
+) -> Result<(), Error> {
+    let Some((former_name, former)) = members.get_mut(place) else {
+        members.push((name.to_owned(), parser.value(peek)?));
+        return Ok(());
+    };
+    if former_name != name {
+        name.clone_into(former_name);
+    }
+    match (peek, former) {
+        (Peek::String, Value::String(text)) => match parser.jiter.known_str() {
+            Ok(found) => found.clone_into(text),
+            Err(error) => return Err(parser.error(error)),
+        },
+        (peek, former) => *former = parser.value(peek)?,
+    }
+    Ok(())
+}

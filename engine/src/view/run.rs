@@ -1,0 +1,281 @@
+//! A list being made: documents come from a source, are checked against the filter, and fill a page.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use aerodb_proto::Collection;
+use bytes::Bytes;
+
+use super::cursor::Position;
+use super::list::{Actual, Count, ListQuery};
+use super::plan::{Access, Through};
+use super::source::{Met, Source};
+use super::{ReadError, View};
+use crate::body;
+use crate::json::{self, Members, Value};
+use crate::order::{self, Order};
+
+/// How many documents, and bytes of them, are looked at between two looks at the clock.
+const STEPS_PER_CHECK: u64 = 256;
+const BYTES_PER_CHECK: usize = 1 << 20;
+
+/// One list being made.
+pub(super) struct Run<'a> {
+    pub(super) view: &'a View,
+    pub(super) collection: &'a Collection,
+    pub(super) query: &'a ListQuery,
+    pub(super) revision: u64,
+    pub(super) start: Option<Position>,
+    pub(super) expired: &'a dyn Fn() -> bool,
+    pub(super) actual: &'a Cell<Actual>,
+    /// What is read of each document.
+    pub(super) members: Members,
+}
+
+/// Whether members are read of documents which no filter is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Yes.
+    Always,
+    /// Nobody but the filter needs them.
+    ForTheFilter,
+}
+
+impl Read {
+    fn when(needed: bool) -> Self {
+        if needed { Read::Always } else { Read::ForTheFilter }
+    }
+}
+
+/// What a list found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) rows: Vec<Row>,
+    pub(super) more: bool,
+    pub(super) count: Option<u64>,
+}
+
+/// A document of a page.
+pub(super) struct Row {
+    /// What it is sorted by, where that is needed.
+    pub(super) key: Vec<Value>,
+    pub(super) id: String,
+    /// What is answered of it.
+    pub(super) body: Bytes,
+}
+
+impl Run<'_> {
+    /// Pages in the order in which documents come: they begin where the last page ended.
+    pub(super) fn ordered(&self, access: &Access) -> Result<Found, ReadError> {
+        let mut found = Found::default();
+        let mut skip = self.skip();
+        let (mut matched, mut bytes) = (0, 0);
+        // A count covers all that match, so it looks from the start.
+        let counting = self.counts_matches(access);
+        let start = self.start.as_ref().filter(|_| !counting);
+        let looks_behind = counting && self.start.is_some();
+        let read = Read::when(self.query.select.is_some() || looks_behind);
+        self.each(access, start, read, |met, value| {
+            matched += 1;
+            if looks_behind && !self.is_behind_start(value, met.id)? {
+                return Ok(true);
+            }
+            if skip > 0 {
+                skip -= 1;
+                return Ok(true);
+            }
+            if self.is_full(&found.rows, bytes) {
+                found.more = true;
+                return Ok(counting);
+            }
+            let body = self.project(met, value);
+            bytes += body.len();
+            found.rows.push(Row { key: Vec::new(), id: met.id.to_owned(), body });
+            // Only the last row's place is needed, for the cursor.
+            if self.is_full(&found.rows, bytes)
+                && let Some(last) = found.rows.last_mut()
+            {
+                last.key = self.key(&met.body)?;
+            }
+            Ok(true)
+        })?;
+        found.count = self.count(access, matched)?;
+        Ok(found)
+    }
+
+    fn is_full(&self, rows: &[Row], bytes: usize) -> bool {
+        rows.len() >= self.query.limit || bytes > self.view.limits.page_bytes_max
+    }
+
+    /// Whether all that match have to be met because their number is asked for.
+    fn counts_matches(&self, access: &Access) -> bool {
+        self.query.count != Count::None && !self.count_is_kept() && !access.covers()
+    }
+
+    /// The number of all documents of the latest revision is kept.
+    fn count_is_kept(&self) -> bool {
+        self.query.filter.is_none() && self.revision == self.view.revision()
+    }
+
+    /// The count to answer with, if one was asked for; `matched` were met.
+    fn count(&self, access: &Access, matched: u64) -> Result<Option<u64>, ReadError> {
+        Ok(match (self.query.count, access) {
+            (Count::None, _) => None,
+            _ if self.count_is_kept() => Some(self.view.counts(self.collection)?.documents),
+            (_, Access::Index(Through { index, stretches, covers: true, .. })) => {
+                let (collection, revision) = (self.collection.id, self.revision);
+                Some(self.view.count_all_entries(collection, index, revision, stretches, self.expired)?)
+            }
+            _ => Some(matched),
+        })
+    }
+
+    /// What a document is sorted by.
+    fn key(&self, body: &[u8]) -> Result<Vec<Value>, ReadError> {
+        if self.query.order.is_by_id() {
+            return Ok(Vec::new());
+        }
+        let document = body::read(body, &self.members).map_err(damaged)?;
+        self.query.order.key(&document).map_err(unsortable)
+    }
+
+    fn is_behind_start(&self, document: &Value, id: &str) -> Result<bool, ReadError> {
+        let Some(start) = &self.start else { return Ok(true) };
+        let order = self.query.order.compare_document(document, id, (&start.key, &start.id));
+        Ok(order.map_err(unsortable)?.is_gt())
+    }
+
+    /// Other orders keep the best `offset + limit + 1` rows behind the cursor in a heap: memory is bounded by the page.
+    pub(super) fn sorted(&self, access: &Access) -> Result<Found, ReadError> {
+        let skip = self.skip();
+        let wanted = skip + self.query.limit;
+        let order = &self.query.order;
+        let mut heap: BinaryHeap<Ranked<'_>> = BinaryHeap::new();
+        let mut matched = 0;
+        let mut bytes = 0;
+        let mut more = false;
+        self.each(access, None, Read::Always, |met, value| {
+            matched += 1;
+            if !self.is_behind_start(value, met.id)? {
+                return Ok(true);
+            }
+            if heap.len() == wanted {
+                more = true;
+                let Some(Ranked { row: worst, .. }) = heap.peek() else { return Ok(true) };
+                if order.compare_document(value, met.id, (&worst.key, &worst.id)).map_err(unsortable)?.is_gt() {
+                    return Ok(true);
+                }
+                bytes -= heap.pop().map_or(0, |ranked| ranked.row.body.len());
+            }
+            let key = order.key(value).map_err(unsortable)?;
+            bytes += met.body.len();
+            heap.push(Ranked { order, row: Row { key, id: met.id.to_owned(), body: met.body.to_bytes() } });
+            if bytes > 4 * self.view.limits.page_bytes_max {
+                let problem =
+                    "sorting needs more memory than a query may take: ask for fewer items, or a narrower filter";
+                return Err(ReadError::TooExpensive(problem.into()));
+            }
+            Ok(true)
+        })?;
+        let count = self.count(access, matched)?;
+        let mut rows: Vec<Row> = heap.into_sorted_vec().into_iter().skip(skip).map(|ranked| ranked.row).collect();
+        if let Some(select) = &self.query.select {
+            let mut reader = body::Reader::new(self.members.clone());
+            for row in &mut rows {
+                row.body = select.apply(reader.read(&row.body).map_err(damaged)?).to_bytes().into();
+            }
+        }
+        Ok(Found { rows, more, count })
+    }
+
+    /// Calls `visit` with each document that matches, and what was read of it: null when nothing was. Ends when `visit` says
+    /// false. With `start`, documents come from behind it.
+    pub(super) fn each(
+        &self,
+        access: &Access,
+        start: Option<&Position>,
+        read: Read,
+        mut visit: impl FnMut(&Met<'_>, &Value) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
+        let behind;
+        let access = match (access, start) {
+            (Access::Index(through), Some(start)) => {
+                behind = Access::Index(through.clone().behind(&self.query.order, &start.key, &start.id));
+                &behind
+            }
+            (access, _) => access,
+        };
+        // What an index says in full is not asked again.
+        let filter = self.query.filter.as_ref().filter(|_| !access.covers());
+        let reads = filter.is_some() || read == Read::Always;
+        let mut reader = body::Reader::new(self.members.clone());
+        let mut source = Source::new(self, access, start.map(|start| start.id.as_str()));
+        let mut actual = self.actual.get();
+        let (mut steps, mut bytes) = (0, 0);
+        while let Some(met) = source.next()? {
+            (steps, bytes) = (steps + 1, bytes + met.body.len());
+            if steps == STEPS_PER_CHECK || bytes >= BYTES_PER_CHECK {
+                (steps, bytes) = (0, 0);
+                if (self.expired)() {
+                    let problem = "the query ran out of time: narrow the filter, or page by cursor";
+                    return Err(ReadError::TooExpensive(problem.into()));
+                }
+            }
+            let value = if reads { reader.read(&met.body).map_err(damaged)? } else { &Value::Null };
+            let matches = filter.is_none_or(|filter| filter.matches(value));
+            actual.examined += 1;
+            actual.examined_bytes += met.body.len() as u64;
+            actual.matched += u64::from(matches);
+            if matches && !visit(&met, value)? {
+                break;
+            }
+        }
+        self.actual.set(actual);
+        Ok(())
+    }
+
+    fn skip(&self) -> usize {
+        if self.start.is_some() { 0 } else { self.query.offset }
+    }
+
+    fn project(&self, met: &Met<'_>, value: &Value) -> Bytes {
+        match &self.query.select {
+            Some(select) => select.apply(value).to_bytes().into(),
+            None => met.body.to_bytes(),
+        }
+    }
+}
+
+fn damaged(error: json::Error) -> ReadError {
+    crate::Error::malformed("a document", error).into()
+}
+
+fn unsortable(error: order::Error) -> ReadError {
+    ReadError::InvalidOrder(error.to_string())
+}
+
+struct Ranked<'a> {
+    order: &'a Order,
+    row: Row,
+}
+
+impl Ord for Ranked<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order.compare(&(&self.row.key, &self.row.id), &(&other.row.key, &other.row.id))
+    }
+}
+
+impl PartialOrd for Ranked<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ranked<'_> {}

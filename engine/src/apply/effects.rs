@@ -186,7 +186,9 @@ impl<'a> Writer<'a> {
         self.add_counts(collection, 1, document.body.len() as i64);
         self.documents.insert(key, Some(document.encode().into()));
         let kind = if put.previous_revision == 0 { ChangeKind::Insert } else { ChangeKind::Update };
-        let former_entries = self.indexes.change(self.store, revision, collection, &put.id, &put.indexes)?;
+        // What was not there had no entries: whoever deleted it took them away.
+        let fresh = put.previous_revision == 0;
+        let former_entries = self.indexes.change(self.store, revision, (collection, &put.id), &put.indexes, fresh)?;
         let change = Change { kind, previous: put.previous_revision, id: put.id.to_vec(), former_entries };
         self.batch.put(CHANGE, keys::change(collection, revision, position), change.encode());
         Ok(())
@@ -200,7 +202,8 @@ impl<'a> Writer<'a> {
         let key = keys::doc(collection, &delete.id);
         self.retire(collection, &delete.id, &key, previous)?;
         self.documents.insert(key, None);
-        let former_entries = self.indexes.change(self.store, revision, collection, &delete.id, &delete.indexes)?;
+        let former_entries =
+            self.indexes.change(self.store, revision, (collection, &delete.id), &delete.indexes, false)?;
         let change = Change { kind: ChangeKind::Delete, previous, id: delete.id.to_vec(), former_entries };
         self.batch.put(CHANGE, keys::change(collection, revision, position), change.encode());
         Ok(())
@@ -263,7 +266,8 @@ impl<'a> Writer<'a> {
         for document in step.documents {
             let change =
                 proto::IndexChange { index_id: index, removed: Vec::new(), added: document.added, building: true };
-            self.indexes.change(self.store, self.meta.revision, collection, &document.id, &[change])?;
+            // A step passes over what has changed since the index began, and the build over what it has been through.
+            self.indexes.change(self.store, self.meta.revision, (collection, &document.id), &[change], true)?;
         }
         let key = keys::walk_progress(collection, index);
         match step.progress {

@@ -30,14 +30,15 @@ struct Delta {
 }
 
 impl IndexWrites {
-    /// A document's new version changes its entries. Returns the keys of those that are former ones now.
+    /// A document's new version changes its entries. `fresh`: it had none in these indexes, and nothing is looked for. Returns the
+    /// keys of those that are former ones now.
     pub(super) fn change(
         &mut self,
         store: &dyn Store,
         revision: u64,
-        collection: u32,
-        id: &[u8],
+        (collection, id): (u32, &[u8]),
         changes: &[IndexChange],
+        fresh: bool,
     ) -> Result<Vec<Vec<u8>>, Error> {
         let mut former = Vec::new();
         for change in changes {
@@ -60,7 +61,8 @@ impl IndexWrites {
             }
             for (role, values) in change.added.iter().map(|entry| split(entry)).collect::<Result<Vec<_>, _>>()? {
                 let key = keys::index_entry(collection, index, values, id);
-                if self.entry(store, &key)?.is_some() {
+                let former = if fresh { self.entries.get(&key).copied().flatten() } else { self.entry(store, &key)? };
+                if former.is_some() {
                     return Err(Error::Inconsistent(format!(
                         "index {index} of collection {collection} has an entry twice"
                     )));

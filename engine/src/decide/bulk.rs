@@ -11,7 +11,7 @@ use proto::bulk_write::Action;
 use proto::{BulkWrite, outcome};
 
 use super::documents::{CREATE_IT, Stop, Target, Writer, read};
-use super::{Decision, refusal};
+use super::{Decision, references, refusal};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::json::Members;
@@ -54,8 +54,9 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
             return Err(refusal("too_large", detail).into());
         }
     }
+    references::settle(writer)?;
     let modified = writer.overlay.staged_count() as u64;
-    writer.conclude(outcome::Result::Affected(proto::Affected { matched: matching.len() as u64, modified }))
+    writer.finish(outcome::Result::Affected(proto::Affected { matched: matching.len() as u64, modified }))
 }
 
 /// The ids of what matches now.

@@ -23,7 +23,7 @@ pub(super) fn create(
         let detail = format!("a cluster has at most {} collections: drop one first", limits.collections_max);
         return Err(refusal("too_many_collections", detail).into());
     }
-    let id = overlay.take_collection_id();
+    let id = overlay.next_collection_id();
     let mut collection = Collection {
         id,
         name: create.name.clone(),
@@ -38,6 +38,7 @@ pub(super) fn create(
         ..Collection::default()
     };
     references::first(overlay, &mut collection, &create.references, place, limits)?;
+    overlay.take_collection_id();
     changed(overlay, collection)
 }
 

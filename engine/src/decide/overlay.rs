@@ -125,6 +125,11 @@ impl Overlay {
         self.staged_catalog.get_or_insert_with(|| Catalog::clone(&self.catalog))
     }
 
+    /// The id that the next collection gets.
+    pub(super) fn next_collection_id(&self) -> u32 {
+        self.next_collection_id
+    }
+
     /// An id that no collection has had.
     pub(super) fn take_collection_id(&mut self) -> u32 {
         let id = self.next_collection_id;

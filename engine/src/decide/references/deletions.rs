@@ -20,6 +20,9 @@ use crate::prepare::fields_of;
 /// What a document is to lose: ids, by the index of the reference.
 type Losses = Vec<(Arc<Index>, BTreeSet<String>)>;
 
+/// What is done about a document: its collection, the reference by which it refers, and its id.
+type Visit<'v> = dyn FnMut(&mut Writer<'_>, u32, &Arc<Index>, &str) -> Result<(), Stop> + 'v;
+
 impl Settlement {
     /// Deals with whoever refers to `deleted`, documents whose deletion is staged.
     ///
@@ -69,7 +72,7 @@ impl Settlement {
         writer: &mut Writer<'_>,
         (collection, target): &DocKey,
         kind: OnDelete,
-        found: &mut dyn FnMut(&mut Writer<'_>, u32, &Arc<Index>, &str) -> Result<(), Stop>,
+        found: &mut Visit<'_>,
     ) -> Result<(), Stop> {
         let leads_here = |(_, index): &&(u32, Arc<Index>)| index.reference().is_some_and(|it| it.on_delete() == kind);
         let references: Vec<_> =

@@ -1,6 +1,7 @@
 //! `/admin`: collections, their settings and their indexes, and the digest of this node's state.
 
 mod indexes;
+mod references;
 mod settings;
 mod settle;
 
@@ -11,6 +12,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use proto::command::Op;
 use proto::outcome;
+use references::NewReference;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use settings::{SchemaChange, Validation, new_schema, raw};
@@ -57,6 +59,10 @@ pub(crate) struct NewCollection {
     /// `strict` unless said otherwise.
     #[serde(default)]
     validation: Option<Validation>,
+    /// Fields that hold ids of other documents.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<NewReference>>)]
+    references: Option<Box<RawValue>>,
 }
 
 /// How a collection keeps its history.
@@ -86,6 +92,9 @@ pub(crate) struct Collection {
     /// A new schema that is not in force yet, or could not come into force.
     #[serde(skip_serializing_if = "Option::is_none")]
     schema_change: Option<SchemaChange>,
+    /// Fields that hold ids of other documents.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    references: Vec<references::Reference>,
 }
 
 /// All collections, by name.
@@ -128,6 +137,7 @@ impl Collection {
             schema: schema.map(|schema| raw(&schema.json)).transpose()?,
             validation: schema.map(|schema| schema.validation().into()),
             schema_change: change.transpose()?,
+            references: references::of(collection),
         })
     }
 
@@ -166,6 +176,7 @@ async fn create(State(state): State<ApiState>, caller: Caller, request: Request)
         // Zero is the cluster's own default.
         history_retention_seconds: new.history.map_or(0, |history| history.retention_seconds),
         schema: new_schema(new.schema.as_deref(), new.validation, &state)?,
+        references: references::read(new.references.as_deref(), &state)?,
     });
     let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
     let outcome = state.write(&caller, key, op).await?;
@@ -334,6 +345,9 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
         let unknown = read(r#"{"name":"a","schemas":{}}"#).err().map(|error| shape(&error)).unwrap_or_default();
-        assert_eq!(unknown, "unknown field `schemas`, expected one of `name`, `history`, `schema`, `validation`");
+        assert_eq!(
+            unknown,
+            "unknown field `schemas`, expected one of `name`, `history`, `schema`, `validation`, `references`"
+        );
     }
 }

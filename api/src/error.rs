@@ -67,6 +67,7 @@ codes! {
     FilterTooLarge "filter_too_large" 400 "Filter too large": "The filter has too many operators, or a list in it is too long.";
     InvalidUpdate "invalid_update" 400 "Invalid update": "The update operators are none, or two of them touch the same place; `errors` says where.";
     InvalidIndex "invalid_index" 400 "Invalid index": "The description of an index is none; `errors` says where.";
+    InvalidReference "invalid_reference" 400 "Invalid reference": "The description of a reference is none; `errors` says where.";
     InvalidSchema "invalid_schema" 400 "Invalid schema": "The schema is no JSON Schema 2020-12 that can be used; `errors` says where.";
     InvalidSelect "invalid_select" 400 "Invalid select": "The selection of fields is not one.";
     InvalidOrder "invalid_order" 400 "Invalid order": "The order is not one, or cannot be applied to these documents.";
@@ -90,6 +91,11 @@ codes! {
     AlreadyExists "already_exists" 409 "Document exists": "There is a document with this id already; `document_id` names it, `index` its place in the request.";
     TooManyAffected "too_many_affected" 409 "Too many affected": "More documents match than `max_affected` allows: nothing was changed.";
     UniqueViolation "unique_violation" 409 "Value taken": "Another document has the same values in a unique index; `document_id` names the one that was to be written.";
+    ReferenceViolation "reference_violation" 409 "Reference violated": "A document refers to one that is not there, or others refer to one that was to be deleted; `detail` names both, `document_id` the one that was to be written or deleted, `errors` the field.";
+    ReferenceFailed "reference_failed" 409 "Reference failed": "Documents that are there already refer to what is not; `detail` names one. The reference binds nothing.";
+    TooManyReferences "too_many_references" 409 "Too many references": "A collection has only so many references, and so many lead to one.";
+    CollectionReferenced "collection_referenced" 409 "Collection referred to": "Another collection refers to this one; `detail` says which. Change its `references` first.";
+    IndexOfReference "index_of_reference" 409 "Index of a reference": "The index belongs to a reference and goes with it: change `references` of the collection.";
     IndexExists "index_exists" 409 "Index exists": "The collection has an index with this name already.";
     IndexFailed "index_failed" 409 "Index failed": "Documents that are there already stand against the index; `detail` names one. The index is not kept: drop it.";
     SchemaCheckFailed "schema_check_failed" 409 "Documents do not fit": "Documents that are there do not fit the new schema; `errors` names some. It is not in force.";

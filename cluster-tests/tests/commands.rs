@@ -98,6 +98,13 @@ async fn indexes_plans_and_figures() {
     let stats = operator.json(&["collection", "stats", "c"]).await;
     assert_eq!((&stats["documents"], &stats["indexes"][0]["name"]), (&900.into(), &"n_desc".into()));
 
+    let referring = ["collection", "create", "notes", "--reference", "of:c:cascade", "--reference", "parent:notes"];
+    operator.check(&referring, 0, &["created collection notes"]).await;
+    operator.check(&["index", "list", "notes"], 0, &["_ref_of", "_ref_parent", "reference", "ready"]).await;
+    operator.check(&["index", "drop", "notes", "_ref_of", "--yes"], 1, &["index_of_reference"]).await;
+    operator.check(&["collection", "drop", "c", "--yes"], 1, &["collection_referenced", "notes"]).await;
+    operator.check(&["collection", "create", "x", "--reference", "of"], 2, &["author_id:users"]).await;
+
     let few = r#"{"n":{"$lt":9},"city":"Oslo"}"#;
     let says = [
         "1. go through the index n_desc where {\"n\":{\"$lt\":9}}",

@@ -33,6 +33,8 @@ pub struct Catalog {
     indexes: BTreeMap<u32, Indexes>,
     /// The schemas of each collection that has some, by the collection's id.
     schemas: BTreeMap<u32, Schemas>,
+    /// What leads to each collection that is referred to, by its id: the collection that refers, and its index.
+    referrers: BTreeMap<u32, Vec<(u32, Arc<Index>)>>,
 }
 
 /// The indexes of a collection.
@@ -97,6 +99,33 @@ impl Catalog {
         { all }.find(|(_, index)| index.is_building())
     }
 
+    /// What leads to a collection: the collections that refer to it, and by which index.
+    pub(crate) fn referrers(&self, target: u32) -> &[(u32, Arc<Index>)] {
+        self.referrers.get(&target).map_or(&[], Vec::as_slice)
+    }
+
+    /// True when there is any reference.
+    pub(crate) fn has_references(&self) -> bool {
+        !self.referrers.is_empty()
+    }
+
+    /// Notes what the references of a collection lead to now.
+    fn relate(&mut self, collection: u32) {
+        for referrers in self.referrers.values_mut() {
+            referrers.retain(|(referrer, _)| *referrer != collection);
+        }
+        for index in self.indexes.get(&collection).iter().flat_map(|indexes| indexes.all.iter()) {
+            if let Some(reference) = index.reference() {
+                self.referrers.entry(reference.collection_id).or_default().push((collection, index.clone()));
+            }
+        }
+        self.referrers.retain(|_, referrers| !referrers.is_empty());
+        // In one order, whatever came first: it is that of what a command does.
+        for referrers in self.referrers.values_mut() {
+            referrers.sort_by_key(|(referrer, index)| (*referrer, index.definition.id));
+        }
+    }
+
     /// What binds the documents of a collection, if anything does.
     pub(crate) fn schemas(&self, collection: u32) -> Option<&Schemas> {
         self.schemas.get(&collection)
@@ -126,6 +155,7 @@ impl Catalog {
             Some(schemas) => drop(self.schemas.insert(collection.id, schemas)),
             None => drop(self.schemas.remove(&collection.id)),
         }
+        self.relate(collection.id);
         self.collections.insert(collection.name.clone(), Arc::new(collection));
         Ok(())
     }
@@ -134,6 +164,7 @@ impl Catalog {
         if let Some(collection) = self.collections.remove(name) {
             self.indexes.remove(&collection.id);
             self.schemas.remove(&collection.id);
+            self.relate(collection.id);
         }
     }
 }

@@ -39,6 +39,10 @@ pub struct Limits {
     pub collections_max: usize,
     /// Indexes of a collection.
     pub indexes_max: usize,
+    /// References that a collection has, and that lead to one: every delete there asks each of them.
+    pub references_max: usize,
+    /// Ids and index entries that one command looks up for references: what is decided holds up all that comes behind.
+    pub reference_lookups_max: usize,
     /// Bytes of remembered idempotency keys.
     pub idempotency_bytes_max: u64,
     /// How long an idempotency key is remembered, milliseconds.
@@ -70,6 +74,8 @@ impl Default for Limits {
             query_ids_max: 1_000_000,
             collections_max: 1_000,
             indexes_max: 64,
+            references_max: 32,
+            reference_lookups_max: 20_000,
             idempotency_bytes_max: 256 << 20,
             idempotency_ms: 24 * 3_600 * 1_000,
             recent_bytes_max: 32 << 20,

@@ -2,6 +2,7 @@
 //! parallel on any node and reads no state.
 
 mod index;
+mod reference;
 mod schema;
 mod transaction;
 
@@ -15,6 +16,7 @@ use crate::limits::Limits;
 use crate::update::Update;
 
 pub use index::index;
+pub use reference::references;
 pub use schema::schema;
 pub use transaction::transaction;
 

@@ -7,8 +7,8 @@ mod node;
 mod script;
 
 pub(crate) use commands::{
-    Dice, IDS, ack, bootstrap, command, create, create_index, delete, drop, drop_index, insert, keyed, patch, put,
-    random, set_schema, transact, when,
+    Dice, IDS, ack, bootstrap, command, create, create_index, create_with, delete, drop, drop_index, insert, keyed,
+    patch, put, random, relate, set_schema, transact, when,
 };
 pub(crate) use leader::{Leader, START_MS, outcome};
 pub(crate) use node::{Node, copy_dir, env};

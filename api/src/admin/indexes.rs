@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::only_freshness;
+use super::references::{ReferenceOf, state_name};
 use super::settle::settled;
 use crate::auth::Caller;
 use crate::body;
@@ -62,6 +63,9 @@ pub(super) struct Index {
     /// Documents go this many seconds after the time in its field.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_seconds: Option<u64>,
+    /// The reference that it is; it goes with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<ReferenceOf>,
     /// `building`, `ready` or `failed`.
     state: &'static str,
     /// Entries that it has.
@@ -89,11 +93,7 @@ impl TryFrom<IndexInfo> for Index {
 
     fn try_from(info: IndexInfo) -> Result<Self, Problem> {
         let definition = info.definition;
-        let state = match definition.state() {
-            IndexState::Building => "building",
-            IndexState::Ready => "ready",
-            IndexState::Failed => "failed",
-        };
+        let (state, reference) = (state_name(definition.state()), definition.reference.as_ref().map(Into::into));
         let filter = match definition.filter.is_empty() {
             true => None,
             false => Some(serde_json::from_slice(&definition.filter).map_err(Problem::internal)?),
@@ -106,6 +106,7 @@ impl TryFrom<IndexInfo> for Index {
             unique: definition.unique,
             filter,
             ttl_seconds: definition.ttl_seconds,
+            reference,
             state,
             entries: info.entries,
             built_documents: info.built_documents,
@@ -226,7 +227,7 @@ pub(super) async fn describe(
     Ok(reading.at.mark(serialized(StatusCode::OK, &Index::try_from(info)?)?))
 }
 
-/// Drops an index, at once.
+/// Drops an index, at once. That of a reference goes with the reference alone.
 #[utoipa::path(
     delete, path = "/admin/collections/{collection}/indexes/{index}", tag = "admin", operation_id = "dropIndex",
     params(

@@ -14,8 +14,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::references::NewReference;
 use super::settle::settled;
-use super::{Collection, HistorySettings, shape};
+use super::{Collection, HistorySettings, references, shape};
 use crate::auth::Caller;
 use crate::body;
 use crate::error::{Code, Problem};
@@ -39,6 +40,10 @@ pub(crate) struct CollectionChange {
     validation: Option<Validation>,
     #[serde(default)]
     history: Option<HistorySettings>,
+    /// All references that the collection is to have; those that stay the same stay.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<NewReference>>)]
+    references: Option<Option<Box<RawValue>>>,
 }
 
 /// A member that is there, be it null.
@@ -151,10 +156,11 @@ pub(super) fn new_schema(
     Ok(Some(proto::Schema { json, validation: validation.into(), ..proto::Schema::default() }))
 }
 
-/// Changes a collection's schema, what becomes of documents that do not fit it, or how long its history is kept.
+/// Changes a collection's schema, what becomes of documents that do not fit it, its references, or how long its history is kept.
 ///
 /// A schema that is `strict` is checked against the documents that are there, while reads and writes go on; it comes into
-/// force once all fit. Until then writes must fit it and the schema before it.
+/// force once all fit. Until then writes must fit it and the schema before it. A new reference binds writes at once, too, while the
+/// documents that are there are looked at.
 #[utoipa::path(
     patch, path = "/admin/collections/{collection}", tag = "admin", operation_id = "changeCollection",
     request_body = CollectionChange,
@@ -177,14 +183,16 @@ pub(super) async fn change(
     }
     let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
     let settings = settings(&name, &body.bytes, &state)?;
-    // A schema that failed earlier is no news to whoever changes something else.
+    // What failed earlier is no news to whoever changes something else.
     let asked = settings.schema.is_some() || settings.validation.is_some();
+    let relates = settings.references.is_some();
     let op = Op::ChangeSettings(settings);
     let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
     let outcome = state.write(&caller, key, op).await?;
     let look = |view: &View| {
         let Some(collection) = view.collection(&name) else { return Ok(None) };
         let over = collection.next_schema.as_ref().is_none_or(|next| next.failed);
+        let over = over && !(relates && references::are_building(&collection));
         Ok(Some(((Collection::described(view, &collection)?, collection), over)))
     };
     let (described, collection) = match (settled(&state, outcome.revision, look).await?, outcome.result) {
@@ -195,9 +203,13 @@ pub(super) async fn change(
         }
         (None, other) => return Err(Problem::internal(format!("changing a collection came back with {other:?}"))),
     };
+    if let Some(problem) = references::failed(&collection).filter(|_| relates) {
+        return Err(problem.at_revision(outcome.revision));
+    }
     let status = match &collection.next_schema {
         Some(next) if next.failed && asked => return Err(failed(next, &name)),
         Some(next) if !next.failed => StatusCode::ACCEPTED,
+        _ if relates && references::are_building(&collection) => StatusCode::ACCEPTED,
         _ => StatusCode::OK,
     };
     Ok(ReadAt::revision(outcome.revision).mark(serialized(status, &described)?))
@@ -215,12 +227,17 @@ fn settings(name: &str, body: &[u8], state: &ApiState) -> Result<proto::ChangeSe
     }
     let schema = change.schema.flatten();
     let schema = schema.map(|schema| prepare::schema(schema.get().as_bytes(), state.limits())).transpose()?;
+    let references = match &change.references {
+        Some(wanted) => Some(proto::NewReferences { references: references::read(wanted.as_deref(), state)? }),
+        None => None,
+    };
     Ok(proto::ChangeSettings {
         collection: name.to_owned(),
         history_retention_seconds: change.history.map(|history| history.retention_seconds),
         schema,
         validation: change.validation.map(|validation| proto::Validation::from(validation).into()),
         drop_schema,
+        references,
     })
 }
 

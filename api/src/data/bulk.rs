@@ -38,7 +38,7 @@ const LOOKS_MAX: usize = 5;
 pub(crate) struct Affected {
     /// Documents that matched.
     matched: u64,
-    /// Documents that were changed or deleted.
+    /// Documents that were changed or deleted: with those that refer to a deleted one, where that changes or deletes them.
     modified: u64,
     revision: u64,
 }

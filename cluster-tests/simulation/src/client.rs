@@ -517,7 +517,7 @@ fn command(op: &Op, idempotency: Option<proto::IdempotencyKey>) -> proto::Comman
         Op::Create { name, retention_seconds } => Wire::CreateCollection(proto::CreateCollection {
             name: name.clone(),
             history_retention_seconds: *retention_seconds,
-            schema: None,
+            ..Default::default()
         }),
         Op::Insert { collection, documents } => {
             let documents = documents.iter().map(|(id, fields)| prepared(id, &json(fields), &limits)).collect();

@@ -12,7 +12,7 @@ use proto::{BulkWrite, outcome};
 
 use super::change::Change;
 use super::documents::{CREATE_IT, Stop, Target, Writer};
-use super::{Decision, refusal};
+use super::{Decision, references, refusal};
 use crate::body;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -60,8 +60,9 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
             return Err(refusal("too_large", detail).into());
         }
     }
+    references::settle(writer)?;
     let modified = writer.overlay.staged_count() as u64;
-    writer.conclude(outcome::Result::Affected(proto::Affected { matched: matching.len() as u64, modified }))
+    writer.finish(outcome::Result::Affected(proto::Affected { matched: matching.len() as u64, modified }))
 }
 
 /// The ids of what matches now: the candidates that have not changed since they were found, and of what has changed whatever

@@ -5,7 +5,7 @@ use proto::{Collection, Effect, effect::Kind, outcome};
 
 use super::documents::{self, Place, Stop, Target, Writer};
 use super::overlay::Overlay;
-use super::{Decision, refusal, schema};
+use super::{Decision, references, refusal, schema};
 use crate::catalog::{API_KEYS, API_KEYS_NAME, is_system};
 use crate::limits::Limits;
 
@@ -23,8 +23,8 @@ pub(super) fn create(
         let detail = format!("a cluster has at most {} collections: drop one first", limits.collections_max);
         return Err(refusal("too_many_collections", detail).into());
     }
-    let id = overlay.take_collection_id();
-    let collection = Collection {
+    let id = overlay.next_collection_id();
+    let mut collection = Collection {
         id,
         name: create.name.clone(),
         created_revision: place.revision,
@@ -37,6 +37,8 @@ pub(super) fn create(
         schema_version: if create.schema.is_some() { place.revision } else { 0 },
         ..Collection::default()
     };
+    references::first(overlay, &mut collection, &create.references, place, limits)?;
+    overlay.take_collection_id();
     changed(overlay, collection)
 }
 
@@ -54,11 +56,18 @@ pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropCollection) -> Resul
     let Some(collection) = overlay.catalog().get(&drop.name).filter(|_| !is_system(&drop.name)).cloned() else {
         return Err(documents::no_collection(&drop.name, "nothing was dropped").into());
     };
+    if let Some((referrer, index)) =
+        overlay.catalog().referrers(collection.id).iter().find(|(of, _)| *of != collection.id)
+    {
+        let by = overlay.catalog().by_id(*referrer).map_or("", |referrer| &referrer.name);
+        let detail = format!("{:?} refers to {:?} at {:?}: drop that reference first", by, drop.name, index.path());
+        return Err(refusal("collection_referenced", detail).into());
+    }
     overlay.catalog_mut().remove(&drop.name);
     let effect = proto::DropCollectionEffect { collection_id: collection.id, name: drop.name.clone() };
     Ok(Decision::Change {
         effects: vec![Effect { kind: Some(Kind::DropCollection(effect)) }],
-        result: outcome::Result::Done(proto::Done {}),
+        result: outcome::Result::Done(proto::Done::default()),
     })
 }
 
@@ -67,7 +76,7 @@ pub(super) fn bootstrap(writer: &mut Writer<'_>, bootstrap: &proto::Bootstrap) -
     let Writer { overlay, place, .. } = writer;
     if overlay.bootstrapped() {
         let revision = place.revision - 1;
-        return Ok(Decision::Noop { revision, result: outcome::Result::Done(proto::Done {}) });
+        return Ok(Decision::Noop { revision, result: outcome::Result::Done(proto::Done::default()) });
     }
     overlay.set_bootstrapped();
     let identity = proto::Identity { cluster_id: bootstrap.cluster_id.clone(), secret: bootstrap.secret.clone() };
@@ -88,5 +97,5 @@ pub(super) fn bootstrap(writer: &mut Writer<'_>, bootstrap: &proto::Bootstrap) -
         writer.write(&to, key, None)?;
         effects.extend(writer.overlay.staged_effects()?);
     }
-    Ok(Decision::Change { effects, result: outcome::Result::Done(proto::Done {}) })
+    Ok(Decision::Change { effects, result: outcome::Result::Done(proto::Done::default()) })
 }

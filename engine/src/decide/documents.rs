@@ -7,7 +7,7 @@ use proto::{Collection, DocumentRef, NewDocument, Precondition, Refusal, outcome
 
 use super::change::Change;
 use super::overlay::Overlay;
-use super::{Decision, refusal, schema};
+use super::{Decision, references, refusal, schema};
 use crate::catalog::is_system;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -286,8 +286,14 @@ impl Writer<'_> {
     /// The decision of a command whose operations are all staged.
     ///
     /// # Errors
-    /// When an index stands against it.
+    /// When a reference or an index stands against it.
     pub(super) fn conclude(&mut self, result: outcome::Result) -> Result<Decision, Stop> {
+        references::settle(self)?;
+        self.finish(result)
+    }
+
+    /// The same, of a command whose references are settled.
+    pub(super) fn finish(&mut self, result: outcome::Result) -> Result<Decision, Stop> {
         let effects = self.overlay.staged_effects()?;
         Ok(match effects.is_empty() {
             true => Decision::Noop { revision: self.place.revision - 1, result },

@@ -13,7 +13,7 @@ use proto::{Collection, Effect, IndexChange, IndexState, Refusal, effect::Kind, 
 
 use super::documents::{Place, Stop, Target, read};
 use super::overlay::Overlay;
-use super::{Decision, refusal};
+use super::{Decision, references, refusal};
 use crate::error::Error;
 use crate::index::{Entries, Index, Role, Unfit};
 use crate::json::Value;
@@ -142,6 +142,7 @@ pub(super) fn create(
         created_revision: place.revision,
         ready_revision: 0,
         failure: String::new(),
+        reference: None,
         ..new
     });
     changed(overlay, collection, Vec::new(), Vec::new())
@@ -154,14 +155,26 @@ pub(super) fn drop(overlay: &mut Overlay, drop: &proto::DropIndex) -> Result<Dec
         let detail = format!("{:?} has no index called {:?}", collection.name, drop.name);
         return Err(refusal("index_not_found", detail).into());
     };
+    if collection.indexes.get(at).is_some_and(|index| index.reference.is_some()) {
+        let detail = format!(
+            "{:?} belongs to a reference: it goes once `references` of the collection have it no more",
+            drop.name
+        );
+        return Err(refusal("index_of_reference", detail).into());
+    }
     let index = collection.indexes.remove(at);
     overlay.forget_owners(&keys::index_prefix(collection.id, index.id));
     changed(overlay, collection, vec![index.id], Vec::new())
 }
 
 /// Adds documents from before the index.
-pub(super) fn build(overlay: &mut Overlay, step: &proto::BuildIndex, place: Place) -> Result<Decision, Stop> {
-    let noop = Decision::Noop { revision: place.revision - 1, result: outcome::Result::Done(proto::Done {}) };
+pub(super) fn build(
+    overlay: &mut Overlay,
+    step: &proto::BuildIndex,
+    place: Place,
+    limits: &Limits,
+) -> Result<Decision, Stop> {
+    let noop = Decision::Noop { revision: place.revision - 1, result: outcome::Result::Done(proto::Done::default()) };
     let Some(collection) = overlay.catalog().by_id(step.collection_id).cloned() else { return Ok(noop) };
     let indexes = overlay.catalog().indexes(collection.id);
     let found = indexes.iter().find(|index| index.definition.id == step.index_id && index.is_building()).cloned();
@@ -173,7 +186,7 @@ pub(super) fn build(overlay: &mut Overlay, step: &proto::BuildIndex, place: Plac
     }
     let mut done = Step { progress, ..Step::default() };
     for document in &step.documents {
-        if done.bytes > STEP_BYTES_MAX {
+        if done.bytes > STEP_BYTES_MAX || done.lookups > limits.reference_lookups_max {
             break;
         }
         if let Err(failure) = done.add(overlay, &collection, &index, document)? {
@@ -192,7 +205,7 @@ pub(super) fn build(overlay: &mut Overlay, step: &proto::BuildIndex, place: Plac
     let effect = Effect { kind: Some(Kind::IndexStep(effect)) };
     overlay.stage_progress(collection.id, index.definition.id, done.progress);
     if !ready {
-        return Ok(Decision::Internal { effects: vec![effect], result: outcome::Result::Done(proto::Done {}) });
+        return Ok(Decision::Internal { effects: vec![effect], result: outcome::Result::Done(proto::Done::default()) });
     }
     let change = |index: &mut proto::Index| {
         index.state = IndexState::Ready.into();
@@ -208,6 +221,8 @@ struct Step {
     progress: proto::WalkProgress,
     visited: usize,
     bytes: usize,
+    /// Documents that others refer to and that were looked up.
+    lookups: usize,
 }
 
 impl Step {
@@ -224,6 +239,9 @@ impl Step {
             document.revision == seen.revision && document.revision < index.definition.created_revision
         };
         let Some(document) = document.filter(as_seen) else { return Ok(Ok(())) };
+        if let Some(offence) = references::offence(overlay, index, &document, &seen.id, &mut self.lookups)? {
+            return Ok(Err(offence));
+        }
         let entries = match index.entries(&read(&document, &index.members)?) {
             Ok(entries) => entries,
             Err(unfit) => return Ok(Err(format!("{unfit} (document {:?})", seen.id))),
@@ -243,6 +261,7 @@ impl Step {
         self.bytes += added.iter().map(Bytes::len).sum::<usize>() + seen.id.len();
         self.progress.documents += 1;
         if !added.is_empty() {
+            overlay.stage_built(collection.id, index, &seen.id, &added);
             let id = Bytes::copy_from_slice(seen.id.as_bytes());
             self.documents.push(proto::IndexedDocument { id, added });
         }

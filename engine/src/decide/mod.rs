@@ -13,6 +13,7 @@ mod expire;
 mod idempotency;
 mod indexes;
 mod overlay;
+mod references;
 mod schema;
 mod sessions;
 #[cfg(test)]
@@ -172,10 +173,10 @@ impl Decider {
             Op::Bulk(bulk) => bulk::write(&mut writer, bulk)?,
             Op::CreateCollection(create) => catalog::create(overlay, create, place, limits)?,
             Op::DropCollection(drop) => catalog::drop(overlay, drop)?,
-            Op::ChangeSettings(change) => schema::change(overlay, change, place)?,
+            Op::ChangeSettings(change) => schema::change(overlay, change, place, limits)?,
             Op::CreateIndex(create) => indexes::create(overlay, create, place, limits)?,
             Op::DropIndex(drop) => indexes::drop(overlay, drop)?,
-            Op::BuildIndex(step) => indexes::build(overlay, step, place)?,
+            Op::BuildIndex(step) => indexes::build(overlay, step, place, limits)?,
             Op::CheckSchema(step) => schema::step(overlay, step, place)?,
             Op::Expire(expire) => expire::expire(&mut writer, expire)?,
             Op::Bootstrap(bootstrap) => catalog::bootstrap(&mut writer, bootstrap)?,

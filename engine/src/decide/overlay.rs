@@ -15,17 +15,20 @@ use proto::effect::Kind;
 use proto::{Effect, IdempotencyRecord, Outcome};
 
 use super::documents::Stop;
+use super::references::{self, Found, PendingReferrers};
 use super::sessions::{Number, SessionNotes};
 use super::{indexes, refusal};
 use crate::catalog::Catalog;
 use crate::engine::{Current, Engine};
 use crate::error::Error;
+use crate::index::Index;
 use crate::kv::Snapshot;
 use crate::planted;
 use crate::state::record::{self, Document};
 use crate::state::{INDEX, META, keys};
 
-type DocKey = (u32, String);
+/// A document, by its collection and its id.
+pub(super) type DocKey = (u32, String);
 
 pub(super) struct Overlay {
     engine: Arc<Engine>,
@@ -34,6 +37,8 @@ pub(super) struct Overlay {
     staged: IndexMap<DocKey, Staged>,
     /// What the staged documents take, before and after.
     staged_bytes: usize,
+    /// What to put back when the command takes back what it did last; kept only where it may.
+    journal: Option<Journal>,
     catalog: Arc<Catalog>,
     staged_catalog: Option<Catalog>,
     next_collection_id: u32,
@@ -45,6 +50,7 @@ pub(super) struct Overlay {
     /// Whom a value of a unique index belongs to (`None`: nobody), by the key of its entries without an id.
     owners: HashMap<Vec<u8>, (u64, Option<String>)>,
     staged_owners: HashMap<Vec<u8>, Option<String>>,
+    referrers: PendingReferrers,
     /// How far the build of an index has come in this epoch, by collection and index.
     progress: HashMap<(u32, u32), proto::WalkProgress>,
     /// Watermarks raised in this epoch.
@@ -62,6 +68,7 @@ struct Pending {
 }
 
 /// A document that the command being decided writes.
+#[derive(Clone)]
 struct Staged {
     /// What was there before the command.
     base: Option<Document>,
@@ -69,9 +76,18 @@ struct Staged {
     now: Option<Document>,
 }
 
+/// What was staged before a part of a command, as far as that changed it.
+struct Journal {
+    bytes: usize,
+    /// The documents that were staged by then; those behind came later.
+    documents: usize,
+    changed: Vec<(DocKey, Staged)>,
+}
+
 enum Note {
     Document(DocKey),
     Owner(Vec<u8>),
+    Referrer(Vec<u8>, String),
     Outcome(Number),
     Idempotency(Vec<u8>),
 }
@@ -83,6 +99,7 @@ impl Overlay {
             documents: HashMap::new(),
             staged: IndexMap::new(),
             staged_bytes: 0,
+            journal: None,
             next_collection_id: current.meta.next_collection_id.max(crate::catalog::API_KEYS),
             identity_known: !current.catalog.is_empty(),
             catalog: current.catalog,
@@ -93,6 +110,7 @@ impl Overlay {
             sessions: SessionNotes::default(),
             owners: HashMap::new(),
             staged_owners: HashMap::new(),
+            referrers: PendingReferrers::default(),
             progress: HashMap::new(),
             watermarks: HashMap::new(),
             notes: VecDeque::new(),
@@ -105,6 +123,11 @@ impl Overlay {
 
     pub(super) fn catalog_mut(&mut self) -> &mut Catalog {
         self.staged_catalog.get_or_insert_with(|| Catalog::clone(&self.catalog))
+    }
+
+    /// The id that the next collection gets.
+    pub(super) fn next_collection_id(&self) -> u32 {
+        self.next_collection_id
     }
 
     /// An id that no collection has had.
@@ -178,12 +201,55 @@ impl Overlay {
         self.engine.current().document(&keys::doc(key.0, key.1.as_bytes()))
     }
 
+    /// The document before the command and now, if the command has written it.
+    pub(super) fn written(&self, collection: u32, id: &str) -> Option<(Option<Document>, Option<Document>)> {
+        let staged = self.staged.get(&(collection, id.to_owned()))?;
+        Some((staged.base.clone(), staged.now.clone()))
+    }
+
+    /// The documents that the command deletes, of collections that others refer to.
+    pub(super) fn staged_deletions(&self) -> Vec<DocKey> {
+        let goes = |(key, staged): &(&DocKey, &Staged)| {
+            staged.base.is_some() && staged.now.is_none() && !self.catalog().referrers(key.0).is_empty()
+        };
+        self.staged.iter().filter(goes).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The documents that the command leaves anew, of collections that have indexes: before it and now.
+    pub(super) fn staged_writes(&self) -> impl Iterator<Item = (&DocKey, Option<&Document>, &Document)> {
+        let indexed = self.staged.iter().filter(move |(key, _)| !self.catalog().indexes(key.0).is_empty());
+        indexed.filter_map(|(key, staged)| Some((key, staged.base.as_ref(), staged.now.as_ref()?)))
+    }
+
+    /// From here on [`Overlay::roll_back`] takes back what the command stages.
+    pub(super) fn set_savepoint(&mut self) {
+        self.journal = Some(Journal { bytes: self.staged_bytes, documents: self.staged.len(), changed: Vec::new() });
+    }
+
+    /// Takes back what the command has staged since the savepoint.
+    pub(super) fn roll_back(&mut self) {
+        let Some(journal) = self.journal.take() else { return };
+        self.staged_bytes = journal.bytes;
+        self.staged.truncate(journal.documents);
+        // What was noted first was there first.
+        for (key, staged) in journal.changed.into_iter().rev() {
+            self.staged.insert(key, staged);
+        }
+    }
+
     /// Notes that the command leaves `now` where it found `found`.
     pub(super) fn stage_document(&mut self, collection: u32, id: &str, found: Option<Document>, now: Option<Document>) {
         let length = |document: &Option<Document>| document.as_ref().map_or(0, |document| document.body.len());
         self.staged_bytes += length(&now);
         match self.staged.entry((collection, id.to_owned())) {
-            indexmap::map::Entry::Occupied(mut staged) => staged.get_mut().now = now,
+            indexmap::map::Entry::Occupied(mut staged) => {
+                if let Some(journal) = &mut self.journal
+                    && staged.index() < journal.documents
+                {
+                    journal.changed.push((staged.key().clone(), staged.get().clone()));
+                }
+                staged.get_mut().now = now;
+            }
             indexmap::map::Entry::Vacant(vacant) => {
                 self.staged_bytes += length(&found);
                 vacant.insert(Staged { base: found, now });
@@ -198,11 +264,13 @@ impl Overlay {
     /// When an index stands against it.
     pub(super) fn staged_effects(&mut self) -> Result<Vec<Effect>, Stop> {
         let (mut effects, mut indexed) = (Vec::with_capacity(self.staged.len()), Vec::new());
+        let mut referring = Vec::new();
         let (mut bytes, bytes_max) = (0, self.engine.limits().command_entries_bytes_max);
         for ((collection, id), staged) in &self.staged {
             let (base, now) = (staged.base.as_ref(), staged.now.as_ref());
             let mut changes = indexes::changes(self, *collection, base, now).map_err(|stop| stop.of_document(id))?;
             let indexes = std::mem::take(&mut changes.indexes);
+            referring.extend(references::referring(self.catalog(), *collection, id, &indexes));
             bytes += indexes.iter().map(indexes::bytes).sum::<usize>();
             if bytes > bytes_max {
                 let detail =
@@ -235,7 +303,18 @@ impl Overlay {
             }
         }
         indexes::claim(self, &indexed)?;
+        self.referrers.stage(referring);
         Ok(effects)
+    }
+
+    /// Notes the entries that a document gets by a step of a build.
+    pub(super) fn stage_built(&mut self, collection: u32, index: &Index, id: &str, added: &[Bytes]) {
+        self.referrers.stage(references::entries(collection, index, id, added));
+    }
+
+    /// Who has entries that begin with `key` (see [`Index::referrers_key`]), by what is applied and by what is not yet.
+    pub(super) fn referrers<'s>(&self, snapshot: &'s dyn Snapshot, key: &[u8]) -> Found<'s> {
+        self.referrers.find(snapshot, key)
     }
 
     /// Whom a value of a unique index belongs to; `key` is that of its entries, without an id.
@@ -281,6 +360,10 @@ impl Overlay {
     /// Staged notes become part of the entry `seq`, at `revision` if they change documents.
     pub(super) fn commit(&mut self, seq: u64, revision: u64) {
         self.staged_bytes = 0;
+        self.journal = None;
+        for (key, id) in self.referrers.commit(seq) {
+            self.notes.push_back((seq, Note::Referrer(key, id)));
+        }
         for (key, staged) in self.staged.drain(..) {
             self.notes.push_back((seq, Note::Document(key.clone())));
             self.documents.insert(key, Pending { seq, revision, document: staged.now });
@@ -298,6 +381,8 @@ impl Overlay {
     pub(super) fn discard(&mut self) {
         self.staged.clear();
         self.staged_bytes = 0;
+        self.journal = None;
+        self.referrers.discard();
         self.staged_owners.clear();
         self.staged_catalog = None;
     }
@@ -371,6 +456,7 @@ impl Overlay {
                         self.owners.remove(&key);
                     }
                 }
+                Note::Referrer(key, id) => self.referrers.prune(&key, &id, seq),
                 Note::Outcome(number) => {
                     self.outcomes.remove(&(number.session, number.number));
                 }

@@ -11,7 +11,8 @@ use proto::{Collection, Effect, Offender, Refusal, Validation, WalkProgress, eff
 
 use super::documents::{Place, Stop, Target};
 use super::overlay::Overlay;
-use super::{Decision, indexes, refusal};
+use super::{Decision, indexes, references, refusal};
+use crate::limits::Limits;
 use crate::schema::Schema;
 use crate::state::keys::SCHEMA_WALK;
 
@@ -44,8 +45,13 @@ pub(super) fn check(overlay: &Overlay, to: &Target, id: &str, fields: &[u8]) -> 
     Ok(())
 }
 
-/// Changes what a collection says of itself: its history's length, its schema.
-pub(super) fn change(overlay: &mut Overlay, change: &proto::ChangeSettings, place: Place) -> Result<Decision, Stop> {
+/// Changes what a collection says of itself: its history's length, its schema, its references.
+pub(super) fn change(
+    overlay: &mut Overlay,
+    change: &proto::ChangeSettings,
+    place: Place,
+    limits: &Limits,
+) -> Result<Decision, Stop> {
     let before = indexes::writable(overlay, &change.collection, "nothing was changed")?;
     let mut after = before.clone();
     if let Some(seconds) = change.history_retention_seconds {
@@ -56,6 +62,10 @@ pub(super) fn change(overlay: &mut Overlay, change: &proto::ChangeSettings, plac
     } else if let Some(wanted) = wanted(&before, change)? {
         set(&mut after, wanted, place);
     }
+    let cleared = match &change.references {
+        Some(wanted) => references::replace(overlay, &mut after, &wanted.references, place, limits)?,
+        None => Vec::new(),
+    };
     if after == before {
         let info = proto::CollectionInfo { collection: Some(after) };
         return Ok(Decision::Noop { revision: place.revision - 1, result: outcome::Result::Collection(info) });
@@ -66,7 +76,7 @@ pub(super) fn change(overlay: &mut Overlay, change: &proto::ChangeSettings, plac
         // Whatever was being checked is not any more.
         effects.push(note(overlay, after.id, None));
     }
-    indexes::changed(overlay, after, Vec::new(), effects)
+    indexes::changed(overlay, after, cleared, effects)
 }
 
 /// The schema that a change asks for; `None` when it does not speak of schemas.
@@ -114,7 +124,7 @@ pub(super) fn first(schema: &proto::Schema, place: Place) -> proto::Schema {
 
 /// A step of the check of a new schema.
 pub(super) fn step(overlay: &mut Overlay, step: &proto::CheckSchema, place: Place) -> Result<Decision, Stop> {
-    let noop = Decision::Noop { revision: place.revision - 1, result: outcome::Result::Done(proto::Done {}) };
+    let noop = Decision::Noop { revision: place.revision - 1, result: outcome::Result::Done(proto::Done::default()) };
     let Some(collection) = overlay.catalog().by_id(step.collection_id).cloned() else { return Ok(noop) };
     let schemas = overlay.catalog().schemas(collection.id);
     let checked = schemas.filter(|schemas| schemas.version == step.schema_version);
@@ -136,7 +146,7 @@ pub(super) fn step(overlay: &mut Overlay, step: &proto::CheckSchema, place: Plac
     progress.documents += step.documents;
     if !step.last {
         let effects = vec![note(overlay, collection.id, Some(progress))];
-        return Ok(Decision::Internal { effects, result: outcome::Result::Done(proto::Done {}) });
+        return Ok(Decision::Internal { effects, result: outcome::Result::Done(proto::Done::default()) });
     }
     let mut after = Collection::clone(&collection);
     if progress.offending == 0 {

@@ -23,6 +23,8 @@ mod delays;
 mod documents;
 mod idempotency;
 mod indexes;
+mod references;
+mod references_model;
 mod rules;
 mod schema;
 mod sessions;

@@ -10,7 +10,7 @@ use proto::{DocumentRef, NewDocument, Operated, Operation, Refusal, Transaction,
 
 use super::change::Change;
 use super::documents::{CREATE_IT, Stop, Target, Writer};
-use super::{Decision, refusal};
+use super::{Decision, references, refusal};
 use crate::error::Error;
 use crate::state::record::Past;
 use crate::state::{self, HISTORY, keys};
@@ -32,13 +32,12 @@ pub(super) fn transact(writer: &mut Writer<'_>, transaction: &Transaction) -> Re
         }
         operations.push(operated);
     }
+    let place = |stop: Stop| stop.place(|id| transaction.operations.iter().rposition(|operation| operation.id == id));
+    references::settle(writer).map_err(place)?;
     for (operation, operated) in transaction.operations.iter().zip(&mut operations) {
         as_it_ends(writer, &operation.id, operated)?;
     }
-    let result = outcome::Result::Transacted(proto::Transacted { operations });
-    writer
-        .conclude(result)
-        .map_err(|stop| stop.place(|id| transaction.operations.iter().rposition(|operation| operation.id == id)))
+    writer.finish(outcome::Result::Transacted(proto::Transacted { operations })).map_err(place)
 }
 
 /// What a transaction has written is answered as it leaves it: that is what its revision stands for, and what a repeated

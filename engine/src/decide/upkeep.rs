@@ -10,7 +10,7 @@ use super::overlay::Overlay;
 use crate::error::Error;
 use crate::state::keys;
 
-const DONE: outcome::Result = outcome::Result::Done(proto::Done {});
+const DONE: outcome::Result = outcome::Result::Done(proto::Done { kept: Vec::new(), kept_because: String::new() });
 
 /// Raises watermarks; they never fall, nor pass what is decided.
 pub(super) fn advance_watermarks(

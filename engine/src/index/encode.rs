@@ -77,6 +77,11 @@ fn string(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, END]);
 }
 
+/// Whether an encoding begins with a string.
+pub(crate) fn is_string(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&STRING)
+}
+
 /// Where the strings that begin with `text` begin: an encoding without its end.
 pub(crate) fn string_start(text: &str, out: &mut Vec<u8>) {
     out.push(STRING);

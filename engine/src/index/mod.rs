@@ -9,6 +9,7 @@
 pub(crate) mod bounds;
 pub(crate) mod encode;
 mod expiry;
+pub(crate) mod reference;
 
 use std::collections::BTreeMap;
 

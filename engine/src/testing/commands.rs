@@ -36,6 +36,22 @@ pub(crate) fn create(name: &str) -> Command {
     command(Op::CreateCollection(proto::CreateCollection { name: name.into(), ..Default::default() }))
 }
 
+/// A collection with references, as its owner describes them.
+pub(crate) fn create_with(name: &str, references: &str) -> Command {
+    let references = prepare::references(references.as_bytes(), &Limits::default()).unwrap();
+    command(Op::CreateCollection(proto::CreateCollection { name: name.into(), references, ..Default::default() }))
+}
+
+/// All references that a collection is to have.
+pub(crate) fn relate(collection: &str, references: &str) -> Command {
+    let references = prepare::references(references.as_bytes(), &Limits::default()).unwrap();
+    command(Op::ChangeSettings(proto::ChangeSettings {
+        collection: collection.into(),
+        references: Some(proto::NewReferences { references }),
+        ..Default::default()
+    }))
+}
+
 pub(crate) fn drop(name: &str) -> Command {
     command(Op::DropCollection(proto::DropCollection { name: name.into() }))
 }

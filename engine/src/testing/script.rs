@@ -11,7 +11,8 @@
 //! expire                    what has come to its end is looked for in what is applied, and goes
 //! indexes C                 their states
 //! list C FILTER [ORDER]     the ids that a reader finds, and through which index
-//! create C                  drop C                session NODE           bootstrap
+//! create C [REFERENCES]     relate C REFERENCES   what refers to what
+//! drop C                    session NODE           bootstrap
 //!     … if=REVISION any=R/R exists absent key=KEY scope=SCOPE as=SESSION.NUMBER again by=SECRET
 //! ack SESSION FIRST LAST
 //! append                    the entry under construction goes to the log
@@ -37,8 +38,8 @@ use proto::precondition::Kind as Condition;
 use proto::{Command, outcome::Result as Answer};
 
 use super::{
-    Leader, START_MS, ack, bootstrap, command, create, create_index, delete, drop, drop_index, insert, keyed, patch,
-    put, set_schema, transact, when,
+    Leader, START_MS, ack, bootstrap, command, create, create_index, create_with, delete, drop, drop_index, insert,
+    keyed, patch, put, relate, set_schema, transact, when,
 };
 use crate::decide::{Number, Verdict};
 use crate::filter::Filter;
@@ -261,6 +262,8 @@ fn operation(leader: &Leader, words: &[&str]) -> Command {
             ..Default::default()
         })),
         ["create", name] => create(name),
+        ["create", name, references] => create_with(name, references),
+        ["relate", name, references] => relate(name, references),
         ["drop", name] => drop(name),
         ["bootstrap"] => bootstrap(),
         ["session", node] => command(Op::OpenSession(proto::OpenSession { node_id: node.parse().unwrap() })),
@@ -322,6 +325,9 @@ fn show_outcome(outcome: &proto::Outcome) -> String {
         }
         Answer::Session(opened) => {
             let _ = write!(text, " session {}", opened.session);
+        }
+        Answer::Done(done) if !done.kept.is_empty() => {
+            let _ = write!(text, " kept {}", done.kept.join(" "));
         }
         Answer::Deleted(_) | Answer::Done(_) => {}
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{items, random_key, stats};
@@ -47,11 +48,39 @@ pub(crate) struct CreateCommand {
     /// How long earlier versions and changes are kept, such as 10m or 7d [default: the cluster's own, one hour]
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     history: Option<Duration>,
+    /// A field that holds ids of documents of a collection, and what happens when one is deleted: author_id:users:cascade
+    /// (repeatable)
+    #[arg(long = "reference", value_name = "FIELD:COLLECTION[:restrict|cascade|set_null]", value_parser = reference)]
+    references: Vec<Reference>,
     /// Be content if the collection is there already
     #[arg(long)]
     if_not_exists: bool,
     #[command(flatten)]
     connect: ConnectArgs,
+}
+
+/// A reference to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Reference {
+    field: String,
+    collection: String,
+    on_delete: &'static str,
+}
+
+/// Reads `author_id:users:cascade`. A path may have colons in it, a collection's name has none.
+fn reference(text: &str) -> Result<Reference, String> {
+    let (rest, on_delete) = match text.rsplit_once(':') {
+        Some((rest, "restrict")) => (rest, "restrict"),
+        Some((rest, "cascade")) => (rest, "cascade"),
+        Some((rest, "set_null")) => (rest, "set_null"),
+        _ => (text, "restrict"),
+    };
+    match rest.rsplit_once(':') {
+        Some((field, collection)) if !field.is_empty() && !collection.is_empty() => {
+            Ok(Reference { field: field.to_owned(), collection: collection.to_owned(), on_delete })
+        }
+        _ => Err("write the field and the collection that it leads to, such as author_id:users".to_owned()),
+    }
 }
 
 /// The collection to drop.
@@ -96,6 +125,9 @@ async fn create(command: CreateCommand, output: Output) -> anyhow::Result<()> {
     let mut body = json!({ "name": command.collection });
     if let Some(history) = command.history {
         body["history"] = json!({ "retention_seconds": history.as_secs() });
+    }
+    if !command.references.is_empty() {
+        body["references"] = json!(command.references);
     }
     let call = Call::post("/admin/collections").json(&body)?.idempotency_key(random_key());
     match command.connect.client()?.send(&call).await {
@@ -177,6 +209,18 @@ mod tests {
         assert_eq!(items(&json!([1]), "x").len(), 1);
         assert_eq!(items(&json!({"collections":[1]}), "collections").len(), 1);
         assert_eq!(items(&json!({"other":1}), "collections").len(), 0);
+    }
+
+    #[test]
+    fn references_are_read() {
+        let read = |text: &str| reference(text).map(|read| (read.field, read.collection, read.on_delete));
+        let is = |field: &str, collection: &str, on_delete| Ok((field.to_owned(), collection.to_owned(), on_delete));
+        assert_eq!(read("author_id:users"), is("author_id", "users", "restrict"));
+        assert_eq!(read("a.b:users:set_null"), is("a.b", "users", "set_null"));
+        assert_eq!(read("a:b:users:cascade"), is("a:b", "users", "cascade"));
+        for text in ["author_id", ":users", "a:", "a:cascade", ""] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

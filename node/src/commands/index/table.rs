@@ -84,7 +84,8 @@ fn fields(fields: &Value) -> String {
 fn kind(index: &Value) -> String {
     let unique = (index["unique"] == true).then_some("unique");
     let partial = (!index["filter"].is_null()).then_some("partial");
-    unique.into_iter().chain(partial).collect::<Vec<_>>().join(", ")
+    let reference = index["reference"].is_object().then_some("reference");
+    unique.into_iter().chain(partial).chain(reference).collect::<Vec<_>>().join(", ")
 }
 
 fn state(index: &Value, documents: Option<u64>) -> String {

@@ -61,6 +61,19 @@ impl Current {
         Ok(bytes.map(Document::decode).transpose()?)
     }
 
+    /// The same of those at `keys`, in their order: cheaper than one after the other.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(crate) fn documents(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Document>>, Error> {
+        let recent: Vec<Option<Bytes>> = keys.iter().map(|key| self.recent.get(key)).collect();
+        let others: Vec<Vec<u8>> =
+            keys.iter().zip(&recent).filter(|(_, recent)| recent.is_none()).map(|(key, _)| key.clone()).collect();
+        let mut stored = self.store.snapshot().get_many(DOC, &others)?.into_iter();
+        let bytes = recent.into_iter().map(|recent| recent.or_else(|| stored.next().flatten().map(Bytes::from)));
+        bytes.map(|bytes| Ok(bytes.map(Document::decode).transpose()?)).collect()
+    }
+
     /// The next reader takes a new snapshot.
     pub(crate) fn forget_view(&self) {
         drop(self.view.lock().take());

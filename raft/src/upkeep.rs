@@ -1,7 +1,8 @@
 //! What a node does by itself, all the time: it keeps its figures, asks the others how they are, makes snapshots, and on
 //! the leader lets old history and old keys go.
 
-mod steps;
+mod build;
+mod expire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,8 +58,8 @@ pub(crate) fn start(node: &Arc<Node>) {
     every(node, COLLECT_EVERY, collect);
     every(node, SAMPLE_EVERY, sample);
     tokio::spawn(name_cluster(node.clone()));
-    tokio::spawn(steps::build_indexes(node.clone()));
-    tokio::spawn(steps::expire_documents(node.clone()));
+    tokio::spawn(build::build_indexes(node.clone()));
+    tokio::spawn(expire::expire_documents(node.clone()));
 }
 
 fn every<F>(node: &Arc<Node>, period: Duration, work: impl Fn(Arc<Node>) -> F + Send + 'static)

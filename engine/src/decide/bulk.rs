@@ -12,6 +12,7 @@ use proto::{BulkWrite, outcome};
 
 use super::change::Change;
 use super::documents::{CREATE_IT, Stop, Target, Writer};
+use super::overlay::FETCHED_MAX;
 use super::{Decision, references, refusal};
 use crate::body;
 use crate::error::Error;
@@ -46,18 +47,19 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
         Some(Action::Delete(_)) => None,
         None => return Err(refusal("unknown_operation", "this version does not know the operation").into()),
     };
+    let ids: Vec<&str> = matching.iter().map(String::as_str).collect();
     let mut bytes = 0;
-    for id in &matching {
-        match &change {
-            Some(change) => bytes += writer.patch(&to, id, change, &[])?.reference.body.len(),
-            None => writer.delete(&to, id, &[])?,
-        }
-        if bytes > writer.limits.transaction_bytes_max
-            || writer.overlay.staged_bytes() > 2 * writer.limits.transaction_bytes_max
-        {
+    for ids in ids.chunks(FETCHED_MAX) {
+        for (id, existing) in ids.iter().zip(writer.overlay.documents(to.id, ids)?) {
+            match &change {
+                Some(change) => bytes += writer.change(&to, id, change, existing)?.reference.body.len(),
+                None => writer.remove(&to, id, existing)?,
+            }
             let max = writer.limits.transaction_bytes_max;
-            let detail = format!("the changed documents would take more than {max} bytes: narrow the filter");
-            return Err(refusal("too_large", detail).into());
+            if bytes > max || writer.overlay.staged_bytes() > 2 * max {
+                let detail = format!("the changed documents would take more than {max} bytes: narrow the filter");
+                return Err(refusal("too_large", detail).into());
+            }
         }
     }
     references::settle(writer)?;

@@ -116,6 +116,17 @@ impl Writer<'_> {
     ) -> Result<Written, Stop> {
         let existing = self.overlay.document(to.id, id)?;
         self.check(to, id, preconditions, existing.as_ref())?;
+        self.change(to, id, change, existing)
+    }
+
+    /// Changes a document that is there as `existing`.
+    pub(super) fn change(
+        &mut self,
+        to: &Target,
+        id: &str,
+        change: &Change,
+        existing: Option<Document>,
+    ) -> Result<Written, Stop> {
         let Some(existing) = existing else { return Err(no_document(&to.name, id).into()) };
         let before = fields_of(stored(&existing)?);
         let after = change.apply(before.clone(), self.limits).map_err(|refusal| Stop::from(refusal).of_document(id))?;
@@ -131,6 +142,11 @@ impl Writer<'_> {
     pub(super) fn delete(&mut self, to: &Target, id: &str, preconditions: &[Precondition]) -> Result<(), Stop> {
         let existing = self.overlay.document(to.id, id)?;
         self.check(to, id, preconditions, existing.as_ref())?;
+        self.remove(to, id, existing)
+    }
+
+    /// Deletes a document that is there as `existing`.
+    pub(super) fn remove(&mut self, to: &Target, id: &str, existing: Option<Document>) -> Result<(), Stop> {
         if existing.is_none() {
             return Err(no_document(&to.name, id).into());
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use proto::{Collection, Effect, IndexChange, IndexState, Refusal, effect::Kind, outcome};
 
 use super::documents::{Place, Stop, Target, read};
-use super::overlay::Overlay;
+use super::overlay::{FETCHED_MAX, Overlay};
 use super::{Decision, references, refusal};
 use crate::error::Error;
 use crate::index::{Entries, Index, Role, Unfit};
@@ -185,15 +185,18 @@ pub(super) fn build(
         return Ok(noop);
     }
     let mut done = Step { progress, ..Step::default() };
-    for document in &step.documents {
-        if done.bytes > STEP_BYTES_MAX || done.lookups > limits.reference_lookups_max {
-            break;
+    'step: for seen in step.documents.chunks(FETCHED_MAX) {
+        let ids: Vec<&str> = seen.iter().map(|seen| seen.id.as_str()).collect();
+        for (seen, document) in seen.iter().zip(overlay.documents(collection.id, &ids)?) {
+            if done.bytes > STEP_BYTES_MAX || done.lookups > limits.reference_lookups_max {
+                break 'step;
+            }
+            if let Err(failure) = done.add(overlay, &collection, &index, seen, document)? {
+                return failed(overlay, &collection, &index, failure);
+            }
+            done.visited += 1;
+            done.progress.after.clone_from(&seen.id);
         }
-        if let Err(failure) = done.add(overlay, &collection, &index, document)? {
-            return failed(overlay, &collection, &index, failure);
-        }
-        done.visited += 1;
-        done.progress.after.clone_from(&document.id);
     }
     let ready = step.last && done.visited == step.documents.len();
     let effect = proto::IndexStep {
@@ -226,15 +229,15 @@ struct Step {
 }
 
 impl Step {
-    /// Adds a document; `Err` says why it cannot be in the index.
+    /// Adds a document, which is there as `document`; `Err` says why it cannot be in the index.
     fn add(
         &mut self,
         overlay: &mut Overlay,
         collection: &Collection,
         index: &Index,
         seen: &proto::SeenDocument,
+        document: Option<Document>,
     ) -> Result<Result<(), String>, Stop> {
-        let document = overlay.document(collection.id, &seen.id)?;
         let as_seen = |document: &Document| {
             document.revision == seen.revision && document.revision < index.definition.created_revision
         };

@@ -30,6 +30,9 @@ use crate::state::{INDEX, META, keys};
 /// A document, by its collection and its id.
 pub(super) type DocKey = (u32, String);
 
+/// Documents that are fetched at a time, at most: more are no cheaper, and may be large.
+pub(super) const FETCHED_MAX: usize = 64;
+
 pub(super) struct Overlay {
     engine: Arc<Engine>,
     documents: HashMap<DocKey, Pending>,
@@ -155,6 +158,24 @@ impl Overlay {
         }
     }
 
+    /// The same of several documents, in the order of `ids`. All are held at once: ask for few.
+    pub(super) fn documents(&self, collection: u32, ids: &[&str]) -> Result<Vec<Option<Document>>, Error> {
+        let (mut found, mut places, mut keys) = (Vec::with_capacity(ids.len()), Vec::new(), Vec::new());
+        for id in ids {
+            let key = (collection, (*id).to_owned());
+            let known = self.staged.get(&key).map(|staged| &staged.now).or_else(|| self.pending(&key));
+            if known.is_none() {
+                places.push(found.len());
+                keys.push(keys::doc(collection, id.as_bytes()));
+            }
+            found.push(known.cloned().flatten());
+        }
+        for (place, document) in places.into_iter().zip(self.engine.current().documents(&keys)?) {
+            found[place] = document;
+        }
+        Ok(found)
+    }
+
     /// The document as it was before the command.
     pub(super) fn base(&self, collection: u32, id: &str) -> Result<Option<Document>, Error> {
         let key = (collection, id.to_owned());
@@ -193,12 +214,16 @@ impl Overlay {
     }
 
     fn decided(&self, key: &DocKey) -> Result<Option<Document>, Error> {
-        if let Some(pending) = self.documents.get(key)
-            && !planted!("decide-without-overlay")
-        {
-            return Ok(pending.document.clone());
+        match self.pending(key) {
+            Some(pending) => Ok(pending.clone()),
+            None => self.engine.current().document(&keys::doc(key.0, key.1.as_bytes())),
         }
-        self.engine.current().document(&keys::doc(key.0, key.1.as_bytes()))
+    }
+
+    /// What commands that are decided and not applied yet leave of the document, if any of them writes it.
+    fn pending(&self, key: &DocKey) -> Option<&Option<Document>> {
+        let pending = self.documents.get(key).filter(|_| !planted!("decide-without-overlay"))?;
+        Some(&pending.document)
     }
 
     /// The document before the command and now, if the command has written it.

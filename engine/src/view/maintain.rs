@@ -56,9 +56,17 @@ impl View {
     /// When the storage fails.
     pub fn build_step(&self, limit: usize) -> Result<Option<BuildIndex>, ReadError> {
         let Some((collection_id, index)) = self.catalog.building() else { return Ok(None) };
-        let Some(collection) = self.catalog.by_id(collection_id) else { return Ok(None) };
-        let after = self.walk_progress(collection_id, index.definition.id)?.after;
-        let mut step = BuildIndex { collection_id, index_id: index.definition.id, after, ..BuildIndex::default() };
+        let (index_id, after) = (index.definition.id, self.walk_progress(collection_id, index.definition.id)?.after);
+        self.build_step_at(BuildIndex { collection_id, index_id, after, ..BuildIndex::default() }, limit)
+    }
+
+    /// The same at a place that the build has yet to come to: fills `step`, which names the index and where it begins. `None`
+    /// when the collection is gone.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn build_step_at(&self, mut step: BuildIndex, limit: usize) -> Result<Option<BuildIndex>, ReadError> {
+        let Some(collection) = self.catalog.by_id(step.collection_id) else { return Ok(None) };
         let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
         let mut found = self.documents_at(collection, self.revision(), after);
         while let Some(document) = found.next()? {

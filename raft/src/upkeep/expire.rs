@@ -1,5 +1,4 @@
-//! Work on many documents that the leader proposes step by step, between the commands of clients. How far it has come is in the
-//! state, or found again by looking, so that another leader goes on.
+//! Documents whose time is over go: on the leader, by steps between the commands of clients. Another leader looks again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,13 +14,6 @@ use super::PATIENCE;
 use crate::node::Node;
 use crate::spawn::run_blocking;
 
-/// Documents of one step of an index's build: decided one after the other.
-const BUILD_DOCUMENTS_PER_STEP: usize = 1_000;
-/// Documents that are read for one step of the check of a schema, and their bytes: few of them are decided on.
-const CHECK_DOCUMENTS_PER_STEP: u64 = 2_000;
-const CHECK_BYTES_PER_STEP: usize = 2 << 20;
-/// A pause before a build goes on that could not.
-const BUILD_PAUSE: Duration = Duration::from_millis(200);
 /// How often the leader looks for documents whose time is over.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Entries that are looked at for one command, and documents that go with it at most.
@@ -32,69 +24,6 @@ const EXPIRE_STEPS_PER_TURN: usize = 20;
 /// they are not proposed again.
 const KEPT_DOCUMENTS_MAX: usize = 10_000;
 const KEPT_FOR: Duration = Duration::from_secs(10);
-
-/// On the leader: proposes the steps of builds of indexes and of checks of schemas, one after the other, wherever the last
-/// leader stopped.
-pub(super) async fn build_indexes(node: Arc<Node>) {
-    let (mut catalog, mut leadership) = (node.catalog.clone(), node.leadership.clone());
-    loop {
-        if node.leads() && !build_step(&node).await {
-            // What was proposed may be decided and not applied yet, or the leader about to change.
-            tokio::select! {
-                () = node.stop.cancelled() => return,
-                () = sleep(BUILD_PAUSE) => {}
-            }
-            continue;
-        }
-        let changed = tokio::select! {
-            () = node.stop.cancelled() => return,
-            changed = catalog.changed() => changed,
-            changed = leadership.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
-        }
-    }
-}
-
-/// All steps that there are, one after the other; true when none is left.
-async fn build_step(node: &Arc<Node>) -> bool {
-    loop {
-        let here = node.clone();
-        let step: Result<_, ReadError> = run_blocking(node.spawner.as_ref(), move || next_step(&here)).await;
-        let (op, after) = match step {
-            Ok(Some(step)) => step,
-            Ok(None) => return true,
-            Err(error) => {
-                tracing::warn!(%error, "an index's build, or a schema's check, cannot go on");
-                return false;
-            }
-        };
-        let command = Command { op: Some(op), ..Command::default() };
-        let decided = node.submitter.submit_internal(command, Instant::now() + PATIENCE).await;
-        match decided {
-            // The step is applied once its outcome is here: the next one begins where it ended.
-            Ok(outcome) if !matches!(outcome.result, Some(outcome::Result::Refusal(_))) => {
-                tracing::debug!(after, "a step of an index's build, or of a schema's check, is done");
-            }
-            _ => return false,
-        }
-    }
-}
-
-/// What is to be done next, and behind which id it begins.
-fn next_step(node: &Node) -> Result<Option<(Op, String)>, ReadError> {
-    let view = node.engine.view()?;
-    if let Some(step) = view.build_step(BUILD_DOCUMENTS_PER_STEP)? {
-        let after = step.after.clone();
-        return Ok(Some((Op::BuildIndex(step), after)));
-    }
-    let step = view.schema_step(CHECK_DOCUMENTS_PER_STEP, CHECK_BYTES_PER_STEP)?;
-    Ok(step.map(|step| {
-        let after = step.after.clone();
-        (Op::CheckSchema(step), after)
-    }))
-}
 
 /// On the leader: proposes that documents go whose time is over by an index with `ttl_seconds`.
 pub(super) async fn expire_documents(node: Arc<Node>) {

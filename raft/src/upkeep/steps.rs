@@ -15,8 +15,6 @@ use super::PATIENCE;
 use crate::node::Node;
 use crate::spawn::run_blocking;
 
-/// Documents of one step of an index's build: decided one after the other.
-const BUILD_DOCUMENTS_PER_STEP: usize = 1_000;
 /// Documents that are read for one step of the check of a schema, and their bytes: few of them are decided on.
 const CHECK_DOCUMENTS_PER_STEP: u64 = 2_000;
 const CHECK_BYTES_PER_STEP: usize = 2 << 20;
@@ -81,7 +79,7 @@ async fn build_step(node: &Arc<Node>) -> bool {
 /// What is to be done next, and behind which id it begins.
 fn next_step(node: &Node) -> Result<Option<(Op, String)>, ReadError> {
     let view = node.engine.view()?;
-    if let Some(step) = view.build_step(BUILD_DOCUMENTS_PER_STEP)? {
+    if let Some(step) = view.build_step(node.options.build_step_documents_max)? {
         let after = step.after.clone();
         return Ok(Some((Op::BuildIndex(step), after)));
     }

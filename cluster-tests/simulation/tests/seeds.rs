@@ -50,7 +50,7 @@ fn each_workload_holds() {
     let workloads: [(&str, &[(&str, u64)]); 4] = [
         ("append", &[("appends", 500), ("conflicts", 10)]),
         ("unique", &[("unique_refused", 100)]),
-        ("indexes", &[("indexes_ready", 40), ("indexes_failed", 4), ("by_index", 50), ("indexes_verified", 500)]),
+        ("indexes", &[("indexes_ready", 20), ("indexes_failed", 1), ("by_index", 50), ("indexes_verified", 500)]),
         ("queries", &[("queries", 300), ("by_index", 100)]),
     ];
     for (workload, places) in workloads {

@@ -76,7 +76,7 @@ impl Client {
         }
         // Seldom the same as another's: a unique index comes to be about as often as not.
         if self.rng.random_bool(0.4) {
-            fields.insert(OWNED.to_owned(), self.rng.random_range::<i64, _>(0..250).into());
+            fields.insert(OWNED.to_owned(), self.rng.random_range::<i64, _>(0..60).into());
         }
         fields
     }

@@ -60,6 +60,8 @@ pub struct Options {
     pub promotion_lag_max: u64,
     /// How long a promotion waits for a replica that is a little behind.
     pub promotion_catch_up: Duration,
+    /// Documents of one step of an index's build, at most: decided one after the other.
+    pub build_step_documents_max: usize,
     /// Where the node says what it is at until it takes part.
     pub starting: Starting,
 }
@@ -93,6 +95,7 @@ impl Options {
             session_window_bytes_max: 64 << 20,
             promotion_lag_max: 100,
             promotion_catch_up: Duration::from_secs(5),
+            build_step_documents_max: 1_000,
             starting: Starting::default(),
         }
     }

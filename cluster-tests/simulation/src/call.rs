@@ -6,10 +6,12 @@ use aerodb_engine::View;
 use aerodb_engine::filter::Filter;
 use aerodb_engine::json::Value;
 use aerodb_engine::order::Order;
-use aerodb_engine::view::{Change, ListQuery, ReadError};
+use aerodb_engine::view::{Change, Count, ListQuery, ReadError};
 use aerodb_proto as proto;
 use aerodb_raft::{Consistency, Error, Handle};
 use bytes::Bytes;
+
+use crate::check::model::query::Query;
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub enum Ask {
     Promote(u64, Duration),
     /// A digest of everything that this node has.
     Digest,
+    /// Whether the indexes that this node has are as they must be.
+    Indexes,
 }
 
 /// What is to be read.
@@ -40,14 +44,16 @@ pub enum Wanted {
     List {
         /// Where.
         collection: String,
-        /// The least `a`.
-        least: Option<i64>,
-        /// By `a`, descending.
-        by_a: bool,
+        /// What is asked for.
+        query: Query,
         /// Items of the page.
         limit: usize,
         /// Where an earlier page ended.
         cursor: Option<String>,
+        /// When.
+        as_of: Option<u64>,
+        /// Whether all that match are counted.
+        count: bool,
     },
     /// Events of a collection.
     Changes {
@@ -79,6 +85,8 @@ pub enum Reply {
     Promoted(bool),
     /// A digest, and the index that it is of.
     Digest(u64, String),
+    /// Indexes that are still being built, and what is wrong with any.
+    Indexes(Vec<String>, Vec<String>),
     /// The node could not.
     Failed(Error),
     /// The storage failed while reading: the node is fenced, as the API does it.
@@ -120,6 +128,10 @@ pub struct Seen {
     pub bodies: Vec<Bytes>,
     /// Where the next page begins.
     pub cursor: Option<String>,
+    /// How many there are, where it was asked.
+    pub count: Option<u64>,
+    /// The index that led to them.
+    pub index: Option<String>,
     /// Events.
     pub changes: Vec<Change>,
     /// Whether there are more events behind them.
@@ -156,7 +168,25 @@ pub async fn answer(handle: &Handle, ask: Ask) -> Reply {
             },
             Err(error) => Reply::Failed(error),
         },
+        Ask::Indexes => match handle.local() {
+            Ok(view) => match indexes(&view) {
+                Ok((building, problems)) => Reply::Indexes(building, problems),
+                Err(error) => broken(handle, &error),
+            },
+            Err(error) => Reply::Failed(error),
+        },
     }
+}
+
+/// Indexes that are being built, and what is wrong with any.
+pub fn indexes(view: &View) -> Result<(Vec<String>, Vec<String>), ReadError> {
+    let (mut building, mut problems) = (Vec::new(), Vec::new());
+    for collection in view.collections() {
+        problems.extend(view.index_problems(&collection)?);
+        let own = view.indexes(&collection)?.into_iter();
+        building.extend(own.filter(|index| index.built_documents.is_some()).map(|index| index.definition.name));
+    }
+    Ok((building, problems))
 }
 
 fn look(view: &View, wanted: &Wanted) -> Result<Option<Seen>, ReadError> {
@@ -165,6 +195,8 @@ fn look(view: &View, wanted: &Wanted) -> Result<Option<Seen>, ReadError> {
         revision: view.revision(),
         bodies: Vec::new(),
         cursor: None,
+        count: None,
+        index: None,
         changes: Vec::new(),
         more: false,
         age: None,
@@ -178,9 +210,18 @@ fn look(view: &View, wanted: &Wanted) -> Result<Option<Seen>, ReadError> {
             let bodies = stored.map(|stored| stored.body).into_iter().collect();
             Seen { revision: as_of.unwrap_or(view.revision()), bodies, ..nothing }
         }
-        Wanted::List { least, by_a, limit, cursor, .. } => {
-            let page = view.list(&found, &query(*least, *by_a, *limit, cursor.clone()), &|| false)?;
-            Seen { revision: page.revision, bodies: page.items, cursor: page.next_cursor, ..nothing }
+        Wanted::List { query, limit, cursor, as_of, count, .. } => {
+            let query = list_query(query, *limit, cursor.clone(), *as_of, *count);
+            let page = view.list(&found, &query, &|| false)?;
+            let index = match !found.indexes.is_empty() {
+                true => {
+                    let candidates = view.explain(&found, &query, false, &|| false)?.candidates;
+                    candidates.into_iter().find(|candidate| candidate.chosen).and_then(|chosen| chosen.index)
+                }
+                false => None,
+            };
+            let (revision, count) = (page.revision, page.count);
+            Seen { revision, bodies: page.items, cursor: page.next_cursor, count, index, ..nothing }
         }
         Wanted::Changes { since, limit, .. } => {
             let page = view.changes(&found, *since, *limit, 1 << 20)?;
@@ -202,14 +243,19 @@ fn broken(handle: &Handle, error: &ReadError) -> Reply {
     Reply::Broken(error.to_string())
 }
 
-fn query(least: Option<i64>, by_a: bool, limit: usize, cursor: Option<String>) -> ListQuery {
-    let filter = least.and_then(|least| {
-        let text = format!(r#"{{"a":{{"$gte":{least}}}}}"#);
+fn list_query(query: &Query, limit: usize, cursor: Option<String>, as_of: Option<u64>, count: bool) -> ListQuery {
+    let filter = query.filter().and_then(|text| {
         let limits = aerodb_engine::json::Limits { depth_max: 8 };
         let value: Option<Value> = aerodb_engine::json::parse(text.as_bytes(), &limits).ok();
         value.and_then(|value| Filter::parse(&value).ok())
     });
-    let order = if by_a { "a.desc" } else { "" };
-    let order = Order::parse(order).unwrap_or_default();
-    ListQuery { filter, order, cursor, caller: "simulation".to_owned(), ..ListQuery::of(limit) }
+    ListQuery {
+        filter,
+        order: Order::parse(&query.order()).unwrap_or_default(),
+        cursor,
+        as_of,
+        count: if count { Count::Exact } else { Count::None },
+        caller: "simulation".to_owned(),
+        ..ListQuery::of(limit)
+    }
 }

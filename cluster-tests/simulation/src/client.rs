@@ -1,23 +1,37 @@
-//! Clients: they write, read, page, subscribe and retry through any node, and write down what they saw.
+//! Clients: they write, read, page, subscribe and retry through any node, and write down what they saw. What is here every run
+//! does; what only some do has a module of its own.
+
+mod append;
+mod command;
+mod indexes;
+mod queries;
+mod unique;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerodb_engine::{Limits, prepare};
 use aerodb_proto as proto;
 use aerodb_raft::{Consistency, Error};
-use proto::command::Op as Wire;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
 
 use crate::call::{Ask, No, Reply, Seen, Wanted, WhyNot};
-use crate::check::model::{Fields, Op, Pre};
+use crate::check::model::query::{Query, Test, Wanted as Holds};
+use crate::check::model::{Changes, Fields, Op, Pre};
 use crate::check::oracle::{By, Denial, End, Key, Piece, Read, What, Write};
-use crate::node::SERVICE_KEY;
+use crate::plan::Workload;
 use crate::trace;
 use crate::world::{World, now};
+use command::command;
+
+/// What plans need to know of documents with indexes.
+pub(crate) mod indexed {
+    pub(crate) use super::append::LIST;
+    pub(crate) use super::indexes::{DOCUMENTS, index};
+    pub(crate) use super::unique::owned;
+}
 
 /// The collections, and the seconds of history that each keeps. The second is short, so that history is collected and
 /// reads below the watermark are refused.
@@ -67,23 +81,30 @@ impl Client {
         Self { world, rng, number, count: 0, seen: 0, known: BTreeMap::new() }
     }
 
-    /// Makes the collections; asks until they are there.
-    pub async fn create_collections(&mut self) {
-        for (name, retention_seconds) in COLLECTIONS {
-            let op = Op::Create { name: name.to_owned(), retention_seconds };
-            loop {
-                match self.write(op.clone(), true).await {
-                    // Until the cluster has its first key it refuses everybody.
-                    End::Answered(outcome) if outcome.revision > 0 => break,
-                    _ => sleep(Duration::from_millis(50)).await,
-                }
+    /// Makes the collections, and what the workload of this run begins with.
+    pub async fn prepare(&mut self) {
+        for (name, retention_seconds) in self.world.plan.collections() {
+            self.insist(&Op::Create { name: name.to_owned(), retention_seconds }).await;
+        }
+        for op in self.world.plan.workload.begins_with(&self.world.plan) {
+            self.insist(&op).await;
+        }
+    }
+
+    /// Asks until it is done, or refused as done before.
+    async fn insist(&mut self, op: &Op) {
+        loop {
+            match self.write(op.clone(), true).await {
+                // Until the cluster has its first key it refuses everybody.
+                End::Answered(outcome) if outcome.revision > 0 => break,
+                _ => sleep(Duration::from_millis(50)).await,
             }
         }
     }
 
     /// Writes and reads until the world is healed.
     pub async fn work(mut self) {
-        while !*self.world.healed.lock() {
+        while !self.is_over() {
             match self.rng.random_range(0..100) {
                 0..55 => {
                     let (op, keyed) = (self.draw_op(), self.rng.random_bool(0.5));
@@ -95,16 +116,35 @@ impl Client {
                 // A burst: more than the small bounds take.
                 _ => self.burst().await,
             }
-            let pause = self.rng.random_range(0..self.world.plan.pace_ms);
-            sleep(Duration::from_millis(pause)).await;
+            self.pause().await;
         }
+    }
+
+    /// Does what this run's workload is, until the world is healed.
+    pub async fn work_at(self, workload: Workload) {
+        match workload {
+            Workload::Documents => self.work().await,
+            Workload::Append => self.append().await,
+            Workload::Unique => self.race().await,
+            Workload::Indexes => self.index().await,
+            Workload::Queries => self.query().await,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        *self.world.healed.lock()
+    }
+
+    async fn pause(&mut self) {
+        let pause = self.rng.random_range(0..self.world.plan.pace_ms);
+        sleep(Duration::from_millis(pause)).await;
     }
 
     /// Looks at each new leader, again and again in its first moments, at whatever it has: it may not claim to know more
     /// than it can.
     pub async fn watch_leaders(mut self) {
         let (mut known, mut looks) = (None, 0);
-        while !*self.world.healed.lock() {
+        while !self.is_over() {
             let leadership = self.world.checker.lock().leadership();
             if leadership != known {
                 (known, looks) = (leadership, LOOKS_AT_A_LEADER);
@@ -126,7 +166,7 @@ impl Client {
     /// any more, and then it may not refuse either.
     pub async fn ask_the_deposed(mut self) {
         let mut known = None;
-        while !*self.world.healed.lock() {
+        while !self.is_over() {
             let now = self.world.checker.lock().leadership();
             if let (Some((deposed, _)), Some((leader, _))) = (known, now)
                 && known != now
@@ -211,10 +251,10 @@ impl Client {
     fn mark(&mut self) -> Fields {
         self.count += 1;
         let mark = (self.number * 1_000_000 + self.count) as i64;
-        let mut fields = Fields::from([("w".to_owned(), mark)]);
+        let mut fields = Fields::from([("w".to_owned(), mark.into())]);
         for name in ["a", "b"] {
             if self.rng.random_bool(0.6) {
-                fields.insert(name.to_owned(), self.rng.random_range(0..20));
+                fields.insert(name.to_owned(), self.rng.random_range::<i64, _>(0..20).into());
             }
         }
         fields
@@ -227,13 +267,12 @@ impl Client {
         match self.rng.random_range(0..100) {
             0..40 => Op::Put { collection, id, fields: self.mark(), pre },
             40..60 => {
-                let mut changes: BTreeMap<String, Option<i64>> =
-                    self.mark().into_iter().map(|(name, value)| (name, Some(value))).collect();
+                let mut changes: Changes = self.mark().into_iter().map(|(name, value)| (name, Some(value))).collect();
                 if self.rng.random_bool(0.3) {
                     changes.insert("b".to_owned(), None);
                 }
                 // Now and then one that changes nothing.
-                let changes = if self.rng.random_bool(0.15) { BTreeMap::new() } else { changes };
+                let changes = if self.rng.random_bool(0.15) { Changes::new() } else { changes };
                 Op::Patch { collection, id, changes, pre }
             }
             60..80 => {
@@ -346,6 +385,20 @@ impl Client {
                 self.known.insert((documents.collection.clone(), document.id.clone()), document.revision);
             }
         }
+        match (&outcome.result, op) {
+            (Some(proto::outcome::Result::Refusal(refusal)), _) => match refusal.code.as_str() {
+                "conflict" => checker.coverage.conflicts += 1,
+                "unique_violation" => checker.coverage.unique_refused += 1,
+                _ => {}
+            },
+            (Some(proto::outcome::Result::Transacted(transacted)), Op::Transact { steps, .. }) => {
+                for (step, operated) in steps.iter().zip(&transacted.operations) {
+                    let place = (step.collection.clone(), step.id.clone());
+                    self.known.extend(operated.document.as_ref().map(|document| (place, document.revision)));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// How fresh a read is asked to be, and the revision that it may not be older than.
@@ -388,7 +441,7 @@ impl Client {
     ) {
         let as_of = matches!(wanted, Wanted::Get { as_of: Some(_), .. });
         if let Some(Ok(Sight { seen, floor, by })) = self.see(node, wanted, (consistency, floor), patience).await {
-            self.note_read(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by }, as_of);
+            self.note_read(Read { what, revision: seen.revision, floor, bodies: seen.bodies, count: None, by }, as_of);
         }
     }
 
@@ -403,6 +456,7 @@ impl Client {
     ) -> Option<Result<Sight, WhyNot>> {
         let asked = match (&wanted, consistency) {
             (Wanted::Get { as_of, .. }, _) => *as_of,
+            (Wanted::List { as_of: Some(revision), .. }, _) => Some(*revision),
             (Wanted::List { cursor: Some(_), .. }, Consistency::AtLeast { revision }) => Some(revision),
             (Wanted::List { .. }, _) => None,
             (Wanted::Changes { since, .. }, _) => Some(*since),
@@ -411,6 +465,7 @@ impl Client {
         let asked_at = now();
         match self.ask(node, Ask::Read(wanted, consistency, patience)).await? {
             Reply::Seen(seen) => {
+                self.world.checker.lock().coverage.by_index += u64::from(seen.index.is_some());
                 let by = By { node, asked_at, age: seen.age };
                 Some(Ok(Sight { floor: floor.max(self.floor_by_age(&by)), by, seen }))
             }
@@ -445,35 +500,62 @@ impl Client {
         self.world.history.lock().reads.push(read);
     }
 
-    /// All pages of a list, each through another node, all at the revision of the first.
+    /// A list by one bound, or by none.
     async fn list(&mut self) {
         let collection = self.draw_place().0;
         let least = self.rng.random_bool(0.5).then(|| self.rng.random_range(0..20));
         let by_a = self.rng.random_bool(0.4);
         let limit = self.rng.random_range(1..8);
-        let (first, mut floor) = self.draw_consistency();
-        let (mut cursor, mut bodies, mut at) = (None, Vec::new(), None);
-        let what = What::List { collection: collection.clone(), least, by_a };
+        let wanted = least.map(|least| Holds::Field("a".to_owned(), Test::Gte(least))).into_iter().collect();
+        let order = by_a.then(|| ("a".to_owned(), true)).into_iter().collect();
+        let fresh = self.draw_consistency();
+        self.pages(
+            Wanted::List { collection, query: Query { wanted, order }, limit, cursor: None, as_of: None, count: false },
+            fresh,
+        )
+        .await;
+    }
+
+    /// All pages of a list, each through another node, all at the revision of the first. Gives what was read, if it came to
+    /// an end.
+    async fn pages(&mut self, wanted: Wanted, (first, mut floor): (Consistency, u64)) -> Option<Read> {
+        let Wanted::List { collection, query, limit, as_of, count: counted, .. } = wanted else { return None };
+        let (mut cursor, mut bodies, mut at, mut count) = (None, Vec::new(), None, None);
+        let what = What::List { collection: collection.clone(), query: query.clone() };
         for _ in 0..200 {
             let node = self.draw_node();
-            let wanted = Wanted::List { collection: collection.clone(), least, by_a, limit, cursor: cursor.clone() };
+            let wanted = Wanted::List {
+                collection: collection.clone(),
+                query: query.clone(),
+                limit,
+                cursor: cursor.clone(),
+                as_of,
+                count: counted,
+            };
             let fresh = at.map_or((first, floor), |revision| (Consistency::AtLeast { revision }, floor.max(revision)));
             let patience = Duration::from_millis(1_000);
-            let Some(Ok(sight)) = self.see(node, wanted, fresh, patience).await else { return };
+            let Some(Ok(sight)) = self.see(node, wanted, fresh, patience).await else { return None };
             let Sight { seen, by, .. } = sight;
-            if at.is_some_and(|at| at != seen.revision) {
-                let problem = format!("a page of {collection} is of {}, the first one of {at:?}", seen.revision);
-                return self.world.checker.lock().violate(problem);
+            if at.is_some_and(|at| at != seen.revision || count != seen.count) {
+                let problem = format!(
+                    "a page of {collection} is of {} and counts {:?}, the first one is of {at:?} and counts {count:?}",
+                    seen.revision, seen.count
+                );
+                self.world.checker.lock().violate(problem);
+                return None;
             }
-            at = Some(seen.revision);
-            floor = floor.max(sight.floor);
+            (at, count) = (Some(seen.revision), seen.count);
+            // How old the node was says nothing of a read in the past.
+            floor = if as_of.is_some() { floor } else { floor.max(sight.floor) };
             bodies.extend(seen.bodies);
             cursor = seen.cursor;
             if cursor.is_none() {
-                let revision = seen.revision;
-                return self.note_read(Read { what, revision, floor, bodies, by }, false);
+                let read = Read { what, revision: seen.revision, floor, bodies, count, by };
+                self.note_read(read.clone(), as_of.is_some());
+                return Some(read);
             }
         }
+        None
     }
 
     /// Asks a node over the clients' own network, which delays and never loses. `None`: no answer, for whatever reason.
@@ -499,63 +581,4 @@ fn attempt(reply: Option<Reply>) -> End {
         )) => End::Nothing,
         _ => End::Unknown,
     }
-}
-
-fn command(op: &Op, idempotency: Option<proto::IdempotencyKey>) -> proto::Command {
-    let limits = Limits::default();
-    let pre = |pre: &Pre| {
-        use proto::precondition::Kind;
-        let kind = match pre {
-            Pre::Any => return Vec::new(),
-            Pre::Revision(revision) => Kind::IfRevision(*revision),
-            Pre::Exists => Kind::IfExists(true),
-            Pre::Absent => Kind::IfAbsent(true),
-        };
-        vec![proto::Precondition { kind: Some(kind) }]
-    };
-    let wire = match op {
-        Op::Create { name, retention_seconds } => Wire::CreateCollection(proto::CreateCollection {
-            name: name.clone(),
-            history_retention_seconds: *retention_seconds,
-            ..Default::default()
-        }),
-        Op::Insert { collection, documents } => {
-            let documents = documents.iter().map(|(id, fields)| prepared(id, &json(fields), &limits)).collect();
-            Wire::Insert(proto::InsertDocuments {
-                collection: collection.clone(),
-                documents,
-                many: true,
-                ..Default::default()
-            })
-        }
-        Op::Put { collection, id, fields, pre: condition } => Wire::Put(proto::PutDocument {
-            collection: collection.clone(),
-            document: Some(prepared(id, &json(fields), &limits)),
-            preconditions: pre(condition),
-            ..Default::default()
-        }),
-        Op::Patch { collection, id, changes, pre: condition } => Wire::Patch(proto::PatchDocument {
-            collection: collection.clone(),
-            id: id.clone(),
-            patch: prepare::patch(id, &json(changes), &limits).unwrap_or_default(),
-            preconditions: pre(condition),
-        }),
-        Op::Delete { collection, id, pre: condition } => Wire::Delete(proto::DeleteDocument {
-            collection: collection.clone(),
-            id: id.clone(),
-            preconditions: pre(condition),
-        }),
-    };
-    let caller = Some(proto::Caller { key_id: aerodb_engine::view::api_key_id(SERVICE_KEY) });
-    proto::Command { caller, idempotency, op: Some(wire), ..Default::default() }
-}
-
-/// As a node prepares a document that it is sent. Ours are always sound.
-fn prepared(id: &str, json: &[u8], limits: &Limits) -> proto::NewDocument {
-    prepare::put(id, json, limits).unwrap_or_default()
-}
-
-/// The model's fields as a body. Whole numbers always have one.
-fn json<V: serde::Serialize>(fields: &BTreeMap<String, V>) -> Vec<u8> {
-    serde_json::to_vec(fields).unwrap_or_default()
 }

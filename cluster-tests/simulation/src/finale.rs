@@ -7,9 +7,11 @@ use aerodb_raft::Consistency;
 use tokio::time::{Instant, sleep};
 
 use crate::call::{Ask, Reply, Wanted, WhyNot};
+use crate::check::model::query::Query;
 use crate::check::model::{Fields, Op, Pre};
 use crate::check::oracle::{End, Read, What};
 use crate::client::{COLLECTIONS, Client, Sight};
+use crate::plan::Workload;
 use crate::run::DEADLINE;
 use crate::world::World;
 
@@ -57,7 +59,7 @@ pub(crate) async fn look_at_everything(world: &Arc<World>) {
 /// Every node takes a write and answers a linearizable read of everything.
 async fn serves(world: &Arc<World>, client: &mut Client) -> Result<(), String> {
     for node in world.places.keys() {
-        let fields = Fields::from([("w".to_owned(), -(*node as i64))]);
+        let fields = Fields::from([("w".to_owned(), (-(*node as i64)).into())]);
         let (collection, id) = (COLLECTIONS[0].0.to_owned(), format!("last-{node}"));
         let op = Op::Put { collection, id, fields, pre: Pre::Any };
         match client.write_at(*node, op, PATIENCE).await {
@@ -66,24 +68,28 @@ async fn serves(world: &Arc<World>, client: &mut Client) -> Result<(), String> {
         }
     }
     for node in world.places.keys() {
-        for (collection, _) in COLLECTIONS {
+        for (collection, _) in world.plan.collections() {
             read_all(world, client, *node, collection).await?;
             follow_all(world, client, *node, collection).await?;
+        }
+        if world.plan.workload == Workload::Append && !client.read_last_lists(*node, PATIENCE).await {
+            return Err(format!("n{node} does not show the lists"));
         }
     }
     Ok(())
 }
 
 async fn read_all(world: &World, client: &mut Client, node: u64, collection: &str) -> Result<(), String> {
-    let wanted =
-        Wanted::List { collection: collection.to_owned(), least: None, by_a: false, limit: 1_000, cursor: None };
+    let (collection, query) = (collection.to_owned(), Query::default());
+    let what = What::List { collection: collection.clone(), query: query.clone() };
+    let wanted = Wanted::List { collection, query, limit: 1_000, cursor: None, as_of: None, count: false };
     let fresh = (Consistency::Linearizable, *world.floor.lock());
     let Some(Ok(sight)) = client.see(node, wanted, fresh, PATIENCE).await else {
-        return Err(format!("n{node} does not answer a linearizable read of {collection}"));
+        return Err(format!("n{node} does not answer a linearizable read: {what:?}"));
     };
-    let what = What::List { collection: collection.to_owned(), least: None, by_a: false };
     let Sight { seen, floor, by } = sight;
-    world.history.lock().reads.push(Read { what, revision: seen.revision, floor, bodies: seen.bodies, by });
+    let read = Read { what, revision: seen.revision, floor, bodies: seen.bodies, count: None, by };
+    world.history.lock().reads.push(read);
     Ok(())
 }
 
@@ -108,6 +114,18 @@ async fn agrees(world: &Arc<World>, client: &mut Client) -> Result<(), String> {
         match client.ask(*node, Ask::Digest).await {
             Some(Reply::Digest(index, digest)) => digests.push((*node, index, digest)),
             other => return Err(format!("n{node} gives no digest: {other:?}")),
+        }
+    }
+    for node in world.places.keys() {
+        match client.ask(*node, Ask::Indexes).await {
+            Some(Reply::Indexes(building, problems)) => {
+                let checker = &mut *world.checker.lock();
+                problems.into_iter().for_each(|problem| checker.violate(format!("n{node}: {problem}")));
+                if !building.is_empty() {
+                    return Err(format!("on n{node} these indexes are still being built: {building:?}"));
+                }
+            }
+            other => return Err(format!("n{node} does not say how its indexes are: {other:?}")),
         }
     }
     let (_, index, digest) = &digests[0];

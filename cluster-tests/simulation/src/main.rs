@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, value_parser};
-use simulation::plan::Asked;
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use simulation::plan::{Asked, Workload};
 use simulation::run::{self, Report};
 use simulation::soak::{self, Soak};
 use tracing_subscriber::filter::Targets;
@@ -79,18 +79,29 @@ struct Flags {
     /// Disks acknowledge before anything is durable: shows that the checkers bite.
     #[arg(long)]
     lying_disks: bool,
+    /// What half of the clients do, instead of what is dealt by the seed.
+    #[arg(long)]
+    workload: Option<Workload>,
 }
 
 impl Flags {
     fn asked(&self) -> Asked {
-        Asked { nodes: self.nodes, calm: self.calm, lying_disks: self.lying_disks, folder: None }
+        Asked {
+            nodes: self.nodes,
+            calm: self.calm,
+            lying_disks: self.lying_disks,
+            workload: self.workload,
+            folder: None,
+        }
     }
 
     fn arguments(&self) -> Vec<String> {
         let nodes = self.nodes.map(|nodes| format!("--nodes={nodes}"));
         let calm = self.calm.then(|| "--calm".to_owned());
         let lying = self.lying_disks.then(|| "--lying-disks".to_owned());
-        [nodes, calm, lying].into_iter().flatten().collect()
+        let workload = self.workload.and_then(|workload| workload.to_possible_value());
+        let workload = workload.map(|workload| format!("--workload={}", workload.get_name()));
+        [nodes, calm, lying, workload].into_iter().flatten().collect()
     }
 }
 

@@ -11,8 +11,70 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
+use crate::check::model::{Act, Fields, Op, Pre, Step, Value};
+use crate::client::{COLLECTIONS, indexed};
 use crate::nemesis::Kind;
 use crate::seams::Slowness;
+
+/// Where lists are appended to, where values are fought over, and where indexes come and go.
+pub const APPEND: &str = "append";
+/// See [`APPEND`].
+pub const UNIQUE: &str = "unique";
+/// See [`APPEND`].
+pub const INDEXED: &str = "indexed";
+
+/// The seconds of history that these keep.
+const RETENTION_SECONDS: u64 = 3_600;
+
+/// What half of the clients do, beside what clients always do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Workload {
+    /// The same as the others.
+    Documents,
+    /// Transactions append to lists, and several lists are read at one revision.
+    Append,
+    /// Values of a unique index are claimed and given up.
+    Unique,
+    /// Indexes are made, built and dropped while their collection is written.
+    Indexes,
+    /// Queries, now and as of before, through indexes and without.
+    Queries,
+}
+
+impl Workload {
+    /// Where it works, if that is nowhere else.
+    fn collection(self) -> Option<&'static str> {
+        match self {
+            Self::Documents | Self::Queries => None,
+            Self::Append => Some(APPEND),
+            Self::Unique => Some(UNIQUE),
+            Self::Indexes => Some(INDEXED),
+        }
+    }
+
+    /// What is done before it begins.
+    pub(crate) fn begins_with(self, plan: &Plan) -> Vec<Op> {
+        let index = |collection: &str, index| Op::CreateIndex { collection: collection.to_owned(), index };
+        match self {
+            Self::Documents => Vec::new(),
+            Self::Append => {
+                let empty = || Act::Insert(Fields::from([(indexed::LIST.to_owned(), Value::List(Vec::new()))]));
+                let step = |n| Step { collection: APPEND.to_owned(), id: format!("l{n}"), pre: Pre::Any, act: empty() };
+                vec![Op::Transact { steps: (0..plan.lists).map(step).collect(), read_revision: 0 }]
+            }
+            Self::Unique => vec![index(UNIQUE, indexed::owned())],
+            Self::Indexes => {
+                let fields = |n: u64| Fields::from([("a".to_owned(), Value::Whole((n % 20) as i64))]);
+                let documents = (0..indexed::DOCUMENTS).map(|n| (format!("i{n:02}"), fields(n))).collect();
+                vec![Op::Insert { collection: INDEXED.to_owned(), documents }]
+            }
+            Self::Queries => {
+                let all = COLLECTIONS.iter().flat_map(|(name, _)| [0, 1, 2].map(|at| index(name, indexed::index(at))));
+                all.collect()
+            }
+        }
+    }
+}
 
 /// What is asked of a run, beside its seed.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +85,8 @@ pub struct Asked {
     pub calm: bool,
     /// The disks acknowledge before anything is durable: the run must fail.
     pub lying_disks: bool,
+    /// This workload, instead of one that is dealt by the seed.
+    pub workload: Option<Workload>,
     /// Where real files lie, instead of in a folder of this run's own.
     pub folder: Option<PathBuf>,
 }
@@ -63,6 +127,10 @@ pub struct Plan {
     pub reuses_keys: bool,
     /// The bytes of idempotency keys that are remembered.
     pub idempotency_bytes_max: u64,
+    /// What half of the clients do.
+    pub workload: Workload,
+    /// Lists that are appended to.
+    pub lists: u64,
 }
 
 impl Plan {
@@ -78,7 +146,7 @@ impl Plan {
         let slowness =
             Slowness { blocking: micros(rng, &[0, 2_000, 30_000]), log: micros(rng, &[0, 0, 2_000, 10_000, 40_000]) };
         let options = options(rng);
-        Self {
+        let drawn = Self {
             seed,
             nodes,
             clients: rng.random_range(2..=6),
@@ -96,7 +164,34 @@ impl Plan {
             reuses_keys: seed % 4 == 3,
             options,
             idempotency_bytes_max: *[256 << 20, 256 << 20, 2_000].choose(rng).unwrap_or(&0),
+            workload: Workload::Documents,
+            lists: 0,
+        };
+        drawn.deal(asked)
+    }
+
+    /// Deals the workload. By a chance of its own: what else a seed means does not depend on it.
+    fn deal(self, asked: &Asked) -> Self {
+        use Workload::{Append, Documents, Indexes, Queries, Unique};
+        let mut rng = SmallRng::seed_from_u64(self.seed.wrapping_mul(32_452_843));
+        let dealt = [Documents, Documents, Documents, Append, Unique, Indexes, Queries].choose(&mut rng).copied();
+        let workload = asked.workload.or(dealt).unwrap_or(Documents);
+        if workload == Documents {
+            return self;
         }
+        let options = Options {
+            build_step_documents_max: *[1, 3, 10, self.options.build_step_documents_max].choose(&mut rng).unwrap_or(&1),
+            ..self.options
+        };
+        // An index is worth its while only where it leads past most documents.
+        let documents = if workload == Queries { rng.random_range(20..60) } else { self.documents };
+        Self { workload, options, documents, clients: self.clients.max(4), lists: rng.random_range(2..6), ..self }
+    }
+
+    /// The collections, and the seconds of history that each keeps.
+    pub fn collections(&self) -> Vec<(&'static str, u64)> {
+        let own = self.workload.collection().map(|name| (name, RETENTION_SECONDS));
+        COLLECTIONS.into_iter().chain(own).collect()
     }
 
     /// The names of all nodes.

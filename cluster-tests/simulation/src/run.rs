@@ -12,14 +12,15 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use turmoil::Sim;
 
+use crate::call;
 use crate::check::Coverage;
-use crate::check::oracle;
-use crate::client::{COLLECTIONS, Client};
+use crate::check::oracle::{self, Judgement};
+use crate::client::Client;
 use crate::echo;
 use crate::finale;
 use crate::nemesis::Nemesis;
 use crate::node;
-use crate::plan::{Asked, Plan, name};
+use crate::plan::{Asked, Plan, Workload, name};
 use crate::scratch;
 use crate::trace;
 use crate::world::World;
@@ -142,6 +143,7 @@ fn play(world: &Arc<World>) -> Duration {
         if now >= compared + COMPARED_EVERY {
             compared = now;
             compare(world);
+            verify_indexes(world);
         }
         nemesis.step(&mut sim, now);
     }
@@ -157,6 +159,18 @@ fn compare(world: &World) {
     }
 }
 
+/// The entries of each index on each node must be those that its documents have there.
+fn verify_indexes(world: &World) {
+    for place in world.places.values() {
+        let Some(handle) = place.handle.lock().clone() else { continue };
+        // What a bit flip has hit cannot be read; the node finds that out by itself.
+        let Some((_, problems)) = handle.local().ok().and_then(|view| call::indexes(&view).ok()) else { continue };
+        let checker = &mut *world.checker.lock();
+        checker.coverage.indexes_verified += 1;
+        problems.into_iter().for_each(|problem| checker.violate(format!("n{}: {problem}", place.id)));
+    }
+}
+
 /// Nodes do not start at the same moment.
 fn stagger(sim: &mut Sim<'_>, world: &World, nemesis: &mut Nemesis, rng: &mut SmallRng) {
     for id in world.places.keys() {
@@ -169,9 +183,14 @@ fn stagger(sim: &mut Sim<'_>, world: &World, nemesis: &mut Nemesis, rng: &mut Sm
 /// All clients, and then a look at everything.
 async fn everybody(world: Arc<World>) {
     let mut first = Client::new(world.clone());
-    first.create_collections().await;
-    let workers = (1..=world.plan.clients).map(|_| Client::new(world.clone()).work());
-    let subscribers = COLLECTIONS.iter().map(|(collection, _)| Client::new(world.clone()).subscribe(collection));
+    first.prepare().await;
+    let workload = world.plan.workload;
+    let workers = (0..world.plan.clients).map(|n| {
+        let client = Client::new(world.clone());
+        client.work_at(if n % 2 == 0 { workload } else { Workload::Documents })
+    });
+    let collections = world.plan.collections().into_iter();
+    let subscribers = collections.map(|(collection, _)| Client::new(world.clone()).subscribe(collection));
     let client = || Client::new(world.clone());
     let beside =
         futures::future::join3(echo::work(world.clone()), client().watch_leaders(), client().ask_the_deposed());
@@ -183,7 +202,8 @@ async fn everybody(world: Arc<World>) {
 fn judge(world: &World, simulated: Duration) -> Report {
     let checker = &mut *world.checker.lock();
     if checker.violations().is_empty() {
-        let wrong = oracle::judge(&checker.canon, &world.history.lock(), &world.forgets());
+        let Judgement { wrong, built, failed } = oracle::judge(&checker.canon, &world.history.lock(), &world.forgets());
+        (checker.coverage.indexes_ready, checker.coverage.indexes_failed) = (built, failed);
         wrong.into_iter().take(10).for_each(|wrong| checker.violate(wrong));
     }
     checker.coverage.voids = checker.canon.voids;

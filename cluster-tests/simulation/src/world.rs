@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, oneshot};
 use crate::call::{Ask, Reply};
 use crate::check::oracle::History;
 use crate::check::{Checker, Eye};
-use crate::client::COLLECTIONS;
 use crate::nemesis::Kind;
 use crate::plan::Plan;
 use crate::run::DEADLINE;
@@ -113,7 +112,8 @@ impl World {
     pub fn forgets(&self) -> Vec<&'static str> {
         let turned = self.plan.kinds.contains(&Kind::Clocks);
         let forgets = |seconds: u64| turned || Duration::from_secs(seconds) < self.plan.chaos + DEADLINE * 2;
-        COLLECTIONS.iter().filter(|(_, seconds)| forgets(*seconds)).map(|(name, _)| *name).collect()
+        let collections = self.plan.collections().into_iter();
+        collections.filter(|(_, seconds)| forgets(*seconds)).map(|(name, _)| name).collect()
     }
 
     /// Somebody has seen `revision`: nothing that is asked for from now on may be older, if it is to be linearizable.

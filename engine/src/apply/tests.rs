@@ -4,7 +4,7 @@
 use proto::{Batch, Effect, Effects, LogId, effect::Kind};
 
 use super::*;
-use crate::testing::{Dice, Leader, Node, ack, command, keyed, put, random};
+use crate::testing::{Dice, Leader, Node, ack, command, keyed, put, random, replay};
 
 mod refuses;
 mod replicas;

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::index::{Entries, Index, Role, Unfit};
 use crate::json::Value;
 use crate::limits::Limits;
+use crate::planted;
 use crate::state::keys;
 use crate::state::record::Document;
 
@@ -70,7 +71,10 @@ pub(super) fn changes(
             let differs = |(values, role): &(&Vec<u8>, &Role)| building || other.get(*values) != Some(*role);
             all.iter().filter(differs).map(|(values, role)| entry(*role, values)).collect()
         };
-        let (removed, added) = (without(&before, &after), without(&after, &before));
+        let (mut removed, added) = (without(&before, &after), without(&after, &before));
+        if planted!("deleted-stays-indexed") && now.is_none() {
+            removed.clear();
+        }
         if index.definition.unique {
             let key = |values: &[u8]| keys::index_entry(collection, index.definition.id, values, &[]);
             let claims = |entries: &Entries, other: &Entries| -> Vec<Vec<u8>> {
@@ -100,7 +104,7 @@ pub(super) fn claim(overlay: &mut Overlay, documents: &[(String, Changes)]) -> R
     }
     for (id, changes) in documents {
         for (key, index) in &changes.claimed {
-            if overlay.owner(key)?.is_some_and(|owner| owner != *id) {
+            if overlay.owner(key)?.is_some_and(|owner| owner != *id) && !planted!("unique-ignored") {
                 let detail = format!("another document has the same values in the unique index {index:?}");
                 return Err(Refusal { document_id: id.clone(), ..refusal("unique_violation", detail) }.into());
             }
@@ -191,7 +195,8 @@ pub(super) fn build(
             if done.bytes > STEP_BYTES_MAX || done.lookups > limits.reference_lookups_max {
                 break 'step;
             }
-            if let Err(failure) = done.add(overlay, &collection, &index, seen, document)? {
+            let skipped = planted!("build-loses-a-document") && done.visited == 0 && !step.after.is_empty();
+            if !skipped && let Err(failure) = done.add(overlay, &collection, &index, seen, document)? {
                 return failed(overlay, &collection, &index, failure);
             }
             done.visited += 1;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::Dice;
 use crate::apply::{Applied, ApplyEntry};
 use crate::kv::rocks::RocksEnv;
 use crate::limits::Limits;
@@ -72,6 +73,35 @@ impl Node {
     pub(crate) fn apply(&self, log: &[ApplyEntry], index: u64) -> Vec<Applied> {
         self.engine().apply(&log[self.applied_index() as usize..index as usize]).unwrap()
     }
+}
+
+/// Applies `log` in random runs, with flushes, stops and crashes in between.
+pub(crate) fn replay(log: &[ApplyEntry], dice: &mut Dice) -> Node {
+    let mut node = Node::new();
+    while node.applied_index() < log.len() as u64 {
+        let index = (node.applied_index() + 1 + dice.below(12)).min(log.len() as u64);
+        node.apply(log, index);
+        let before = node.engine().durable().unwrap();
+        match dice.below(12) {
+            0 => {
+                node.crash();
+                assert_eq!(
+                    node.engine().meta().applied,
+                    before,
+                    "what was called durable, and no more, is found again"
+                );
+            }
+            1 => {
+                node.engine().flush().unwrap();
+                assert_eq!(node.engine().durable().unwrap(), node.engine().meta().applied);
+            }
+            2 => node.open().unwrap(),
+            // Each node collects by itself.
+            3 => drop(node.engine().collect_step().unwrap()),
+            _ => {}
+        }
+    }
+    node
 }
 
 /// Copies a folder that a store may be working in, as of one moment.

@@ -16,6 +16,7 @@ mod schemas;
 mod source;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod versions;
 
 use std::sync::Arc;

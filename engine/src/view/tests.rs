@@ -17,6 +17,7 @@ mod groups;
 mod model;
 mod reads;
 mod recent;
+mod sequences;
 mod versions;
 
 /// A list of `limit` items of everything, by id.

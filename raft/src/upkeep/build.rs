@@ -16,8 +16,6 @@ use super::PATIENCE;
 use crate::node::Node;
 use crate::spawn::run_blocking;
 
-/// Documents of one step of an index's build: decided one after the other.
-const BUILD_DOCUMENTS_PER_STEP: usize = 1_000;
 /// Steps of one build that are decided or written at once, while the next one is read.
 const BUILD_STEPS_UNDER_WAY: usize = 2;
 /// Documents that are read for one step of the check of a schema, and their bytes: few of them are decided on.
@@ -72,7 +70,7 @@ async fn build(node: &Arc<Node>) -> bool {
 /// What is to be done next, as the state says.
 fn next_step(node: &Node) -> Result<Option<Op>, ReadError> {
     let view = node.engine.view()?;
-    if let Some(step) = view.build_step(BUILD_DOCUMENTS_PER_STEP)? {
+    if let Some(step) = view.build_step(node.options.build_step_documents_max)? {
         return Ok(Some(Op::BuildIndex(step)));
     }
     Ok(view.schema_step(CHECK_DOCUMENTS_PER_STEP, CHECK_BYTES_PER_STEP)?.map(Op::CheckSchema))
@@ -121,7 +119,7 @@ fn read_behind(node: &Arc<Node>, step: &BuildIndex) -> impl Future<Output = Opti
     let node = node.clone();
     async move {
         let (here, place) = (node.clone(), place?);
-        let read = move || here.engine.view()?.build_step_at(place, BUILD_DOCUMENTS_PER_STEP);
+        let read = move || here.engine.view()?.build_step_at(place, here.options.build_step_documents_max);
         run_blocking(node.spawner.as_ref(), read).await.ok().flatten()
     }
 }

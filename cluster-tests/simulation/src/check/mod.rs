@@ -3,6 +3,7 @@
 //! [`Checker`] watches every write to every disk, and so sees each vote, each entry and each applied index at the moment
 //! at which it comes to be. [`canon`] replays what is committed. [`oracle`] judges what clients were told.
 
+pub mod append;
 pub mod canon;
 mod commit;
 mod log;
@@ -87,6 +88,14 @@ pub struct Coverage {
     pub compared: u64,
     pub ages: u64,
     pub echoes: u64,
+    pub appends: u64,
+    pub conflicts: u64,
+    pub unique_refused: u64,
+    pub queries: u64,
+    pub by_index: u64,
+    pub indexes_ready: u64,
+    pub indexes_failed: u64,
+    pub indexes_verified: u64,
 }
 
 /// What is committed at an index.

@@ -1,87 +1,19 @@
-//! The naive model: documents of whole numbers in maps, and what each operation does to them. It is small enough to be
-//! seen to be right.
+//! The naive model: documents of whole numbers and lists in maps, and what each operation does to them. It is small enough
+//! to be seen to be right.
 
-use std::collections::BTreeMap;
+pub mod catalog;
+mod op;
+pub mod query;
+mod transact;
+mod value;
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The caller's fields of a document.
-pub type Fields = BTreeMap<String, i64>;
+use catalog::{Catalog, Change, State};
 
-/// A condition on a document before it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pre {
-    /// None.
-    Any,
-    /// It exists and has this revision.
-    Revision(u64),
-    /// It exists.
-    Exists,
-    /// It does not exist.
-    Absent,
-}
-
-/// An operation that writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Creates a collection.
-    Create {
-        /// Its name.
-        name: String,
-        /// Seconds of history.
-        retention_seconds: u64,
-    },
-    /// Inserts documents, all or none.
-    Insert {
-        /// Where.
-        collection: String,
-        /// Their ids and fields.
-        documents: Vec<(String, Fields)>,
-    },
-    /// Replaces or creates a document.
-    Put {
-        /// Where.
-        collection: String,
-        /// Which.
-        id: String,
-        /// Its fields.
-        fields: Fields,
-        /// When.
-        pre: Pre,
-    },
-    /// Changes fields of a document; `None` removes one.
-    Patch {
-        /// Where.
-        collection: String,
-        /// Which.
-        id: String,
-        /// What changes.
-        changes: BTreeMap<String, Option<i64>>,
-        /// When.
-        pre: Pre,
-    },
-    /// Deletes a document.
-    Delete {
-        /// Where.
-        collection: String,
-        /// Which.
-        id: String,
-        /// When.
-        pre: Pre,
-    },
-}
-
-/// A version of a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doc {
-    /// The revision that wrote it.
-    pub revision: u64,
-    /// The caller's fields.
-    pub fields: Fields,
-    /// `_created_at`, as the first version said.
-    pub created_at: String,
-}
+pub use op::{Act, Op, Pre, Step};
+pub use transact::{Shown, Transacted};
+pub use value::{Changes, Doc, Fields, Value, read};
 
 /// The versions of one document, each with the revision that wrote or deleted it.
 type Versions = Vec<(u64, Option<Doc>)>;
@@ -94,8 +26,11 @@ pub type Written = (String, String, Option<Fields>);
 pub enum Verdict {
     /// It writes these documents.
     Writes(Vec<Written>),
+    /// It does, or is refused as `unique_violation`: the values are another document's, and the index that stands against
+    /// that is still being built, so that it may not know yet.
+    Contested(Vec<Written>),
     /// It changes the catalog.
-    Catalog(String),
+    Catalog(Change),
     /// It succeeds and changes nothing.
     Noop,
     /// It is refused with this code.
@@ -121,8 +56,8 @@ pub struct Event {
 #[derive(Default)]
 pub struct Model {
     revision: u64,
-    /// Names and the revision at which each came to be.
-    collections: BTreeMap<String, u64>,
+    /// Collections and indexes.
+    pub catalog: Catalog,
     versions: BTreeMap<(String, String), Versions>,
     feeds: BTreeMap<String, Vec<Event>>,
 }
@@ -133,16 +68,20 @@ impl Model {
         self.revision
     }
 
-    /// Whether the collection exists at `revision`.
-    pub fn has(&self, collection: &str, revision: u64) -> bool {
-        self.collections.get(collection).is_some_and(|made| *made <= revision)
-    }
-
     /// The document as of `revision`.
     pub fn at(&self, collection: &str, id: &str, revision: u64) -> Option<&Doc> {
+        self.last(collection, id, revision)?.1.as_ref()
+    }
+
+    /// The revision at or before `revision` that last wrote or deleted the document; 0 when none has.
+    fn changed(&self, collection: &str, id: &str, revision: u64) -> u64 {
+        self.last(collection, id, revision).map_or(0, |(from, _)| *from)
+    }
+
+    fn last(&self, collection: &str, id: &str, revision: u64) -> Option<&(u64, Option<Doc>)> {
         let versions = self.versions.get(&(collection.to_owned(), id.to_owned()))?;
         let behind = versions.partition_point(|(from, _)| *from <= revision);
-        versions.get(behind.checked_sub(1)?)?.1.as_ref()
+        versions.get(behind.checked_sub(1)?)
     }
 
     /// All documents of a collection as of `revision`, by id.
@@ -165,31 +104,51 @@ impl Model {
         }
         let collection = match op {
             Op::Create { name, .. } => {
-                return if self.has(name, revision) {
-                    Verdict::Refused("collection_exists")
-                } else {
-                    Verdict::Catalog(name.clone())
+                return match self.catalog.has(name, revision) {
+                    true => Verdict::Refused("collection_exists"),
+                    false => Verdict::Catalog(Change::Collection(name.clone())),
+                };
+            }
+            Op::Transact { steps, read_revision } => {
+                return match self.transact(steps, *read_revision, revision) {
+                    Err(code) => Verdict::Refused(code),
+                    Ok(Transacted { written, .. }) => self.written(written, revision),
                 };
             }
             Op::Insert { collection, .. }
             | Op::Put { collection, .. }
             | Op::Patch { collection, .. }
-            | Op::Delete { collection, .. } => collection,
+            | Op::Delete { collection, .. }
+            | Op::CreateIndex { collection, .. }
+            | Op::DropIndex { collection, .. } => collection,
         };
-        if !self.has(collection, revision) {
+        if !self.catalog.has(collection, revision) {
             return Verdict::Refused("collection_not_found");
         }
+        let has_index = |name: &str| {
+            let indexes = self.catalog.indexes(collection, revision);
+            indexes.iter().any(|(index, _)| index.name == name)
+        };
         let write = |id: &String, fields: Option<Fields>| (collection.clone(), id.clone(), fields);
         match op {
-            Op::Create { .. } => Verdict::Noop,
+            Op::Create { .. } | Op::Transact { .. } => Verdict::Noop,
+            Op::CreateIndex { index, .. } => match has_index(&index.name) {
+                true => Verdict::Refused("index_exists"),
+                false => Verdict::Catalog(Change::Index(collection.clone(), index.clone())),
+            },
+            Op::DropIndex { name, .. } => match has_index(name) {
+                true => Verdict::Catalog(Change::NoIndex(collection.clone(), name.clone())),
+                false => Verdict::Refused("index_not_found"),
+            },
             Op::Insert { documents, .. } => {
                 if documents.iter().any(|(id, _)| self.at(collection, id, revision).is_some()) {
                     return Verdict::Refused("already_exists");
                 }
-                Verdict::Writes(documents.iter().map(|(id, fields)| write(id, Some(fields.clone()))).collect())
+                let written = documents.iter().map(|(id, fields)| write(id, Some(fields.clone())));
+                self.written(written.collect(), revision)
             }
             Op::Put { id, fields, pre, .. } => match holds(*pre, self.at(collection, id, revision)) {
-                true => Verdict::Writes(vec![write(id, Some(fields.clone()))]),
+                true => self.written(vec![write(id, Some(fields.clone()))], revision),
                 false => Verdict::Refused("precondition_failed"),
             },
             Op::Patch { id, changes, pre, .. } => {
@@ -197,14 +156,11 @@ impl Model {
                 let Some(doc) = found.filter(|_| holds(*pre, found)) else {
                     return Verdict::Refused(if holds(*pre, found) { "not_found" } else { "precondition_failed" });
                 };
-                let mut fields = doc.fields.clone();
-                for (name, value) in changes {
-                    match value {
-                        Some(value) => fields.insert(name.clone(), *value),
-                        None => fields.remove(name),
-                    };
+                let fields = patched(&doc.fields, changes);
+                match fields == doc.fields {
+                    true => Verdict::Noop,
+                    false => self.written(vec![write(id, Some(fields))], revision),
                 }
-                if fields == doc.fields { Verdict::Noop } else { Verdict::Writes(vec![write(id, Some(fields))]) }
             }
             Op::Delete { id, pre, .. } => {
                 let found = self.at(collection, id, revision);
@@ -217,20 +173,71 @@ impl Model {
         }
     }
 
-    /// Adds the next revision: what it did to the catalog and to documents, in the order of their positions.
-    pub fn push(&mut self, created: Vec<String>, written: Vec<(String, String, Option<Doc>)>) {
+    /// What becomes of writes that nothing but unique indexes may stand against.
+    fn written(&self, written: Vec<Written>, revision: u64) -> Verdict {
+        if written.is_empty() {
+            return Verdict::Noop;
+        }
+        let collections: BTreeSet<&String> = written.iter().map(|(collection, ..)| collection).collect();
+        let mut contested = false;
+        for collection in collections {
+            let indexes = self.catalog.indexes(collection, revision);
+            if !indexes.iter().any(|(index, state)| index.unique && *state != State::Failed) {
+                continue;
+            }
+            let of_it = written.iter().filter(|one| one.0 == *collection);
+            let new: BTreeMap<&str, Option<&Fields>> = of_it.map(|one| (&*one.1, one.2.as_ref())).collect();
+            let old = self.list(collection, revision).into_iter().filter(|(id, _)| !new.contains_key(id));
+            let left: Vec<&Fields> = old.map(|(_, doc)| &doc.fields).chain(new.values().copied().flatten()).collect();
+            for (index, state) in indexes {
+                match state {
+                    State::Ready if has_twice(index, &left) => return Verdict::Refused("unique_violation"),
+                    State::Building => contested |= has_twice(index, &left),
+                    _ => {}
+                }
+            }
+        }
+        if contested { Verdict::Contested(written) } else { Verdict::Writes(written) }
+    }
+
+    /// Whether two documents have at `revision` what the index of this name allows only one to have.
+    pub fn breaks_unique(&self, collection: &str, name: &str, revision: u64) -> bool {
+        let documents = self.list(collection, revision);
+        let fields: Vec<&Fields> = documents.iter().map(|(_, doc)| &doc.fields).collect();
+        let indexes = self.catalog.indexes(collection, revision);
+        indexes.iter().any(|(index, _)| index.name == name && has_twice(index, &fields))
+    }
+
+    /// Adds the next revision: what it did to the catalog and to documents, in the order of their positions. Says what it
+    /// may not have done, whoever asked for it.
+    pub fn push(&mut self, changes: &[Change], written: Vec<(String, String, Option<Doc>)>) -> Option<String> {
         self.revision += 1;
         let revision = self.revision;
-        for name in created {
-            self.collections.insert(name, revision);
+        for change in changes {
+            self.catalog.push(change, revision);
         }
+        let mut touched: BTreeSet<String> =
+            changes.iter().filter_map(Change::ends_a_build).map(|c| c.0.to_owned()).collect();
         for (position, (collection, id, after)) in written.into_iter().enumerate() {
             let before = self.at(&collection, &id, revision - 1).cloned();
             let event = Event { revision, position: position as u32, id: id.clone(), before, after: after.clone() };
+            touched.insert(collection.clone());
             self.feeds.entry(collection.clone()).or_default().push(event);
             self.versions.entry((collection, id)).or_default().push((revision, after));
         }
+        touched.iter().find_map(|collection| {
+            let ready = self.catalog.indexes(collection, revision).iter().filter(|(_, state)| *state == State::Ready);
+            let name =
+                ready.map(|(index, _)| &index.name).find(|name| self.breaks_unique(collection, name, revision))?;
+            Some(format!("two documents of {collection} have the same values in the unique index {name}"))
+        })
     }
+}
+
+/// Whether two of these have the same values in a unique index.
+fn has_twice(index: &catalog::Index, documents: &[&Fields]) -> bool {
+    let mut seen = BTreeSet::new();
+    documents.iter().filter_map(|fields| index.claim(fields)).any(|claim| !seen.insert(claim))
 }
 
 fn holds(pre: Pre, found: Option<&Doc>) -> bool {
@@ -242,29 +249,13 @@ fn holds(pre: Pre, found: Option<&Doc>) -> bool {
     }
 }
 
-/// Reads a stored document: its id, and what the model keeps of it.
-///
-/// # Errors
-/// When the body is not one that a node may give.
-pub fn read(body: &[u8]) -> Result<(String, Doc)> {
-    let value: Value = serde_json::from_slice(body).context("a body is no JSON")?;
-    let Value::Object(object) = value else { bail!("a body is no object") };
-    let (mut id, mut doc) = (String::new(), Doc { revision: 0, fields: Fields::new(), created_at: String::new() });
-    let mut updated_at = String::new();
-    for (name, value) in object {
-        match (name.as_str(), &value) {
-            ("id", Value::String(text)) => id = text.clone(),
-            ("_revision", Value::Number(n)) => doc.revision = n.as_u64().context("a revision is no number")?,
-            ("_created_at", Value::String(text)) => doc.created_at = text.clone(),
-            ("_updated_at", Value::String(text)) => updated_at = text.clone(),
-            (_, Value::Number(n)) => {
-                doc.fields.insert(name, n.as_i64().context("a field is no whole number")?);
-            }
-            _ => bail!("a body has {name:?}: {value}"),
-        }
+fn patched(fields: &Fields, changes: &Changes) -> Fields {
+    let mut fields = fields.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => fields.insert(name.clone(), value.clone()),
+            None => fields.remove(name),
+        };
     }
-    if id.is_empty() || doc.revision == 0 || updated_at < doc.created_at {
-        bail!("a body lacks a system field, or was updated before it was created");
-    }
-    Ok((id, doc))
+    fields
 }

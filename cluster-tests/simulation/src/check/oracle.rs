@@ -10,8 +10,11 @@ use aerodb_proto as proto;
 use proto::effect::Kind;
 use proto::outcome::Result as Told;
 
+use super::append::{self, Seen as Appended};
 use super::canon::Canon;
-use super::model::{self, Doc, Event, Model, Op, Verdict};
+use super::model::catalog::Change as Catalog;
+use super::model::query::Query;
+use super::model::{self, Doc, Event, Model, Op, Shown, Transacted, Verdict};
 use crate::call::WhyNot;
 
 /// How a write ended for its client.
@@ -61,14 +64,12 @@ pub enum What {
         /// Which.
         id: String,
     },
-    /// All documents that have `a` of at least `least`, if given, over as many pages as it took.
+    /// All that a query finds, over as many pages as it took.
     List {
         /// Where.
         collection: String,
-        /// The least `a`.
-        least: Option<i64>,
-        /// By `a`, descending, instead of by id.
-        by_a: bool,
+        /// What.
+        query: Query,
     },
 }
 
@@ -83,6 +84,8 @@ pub struct Read {
     pub floor: u64,
     /// The bodies, in their order.
     pub bodies: Vec<bytes::Bytes>,
+    /// How many there are, where the answer says so.
+    pub count: Option<u64>,
     /// Who answered, and how old the answer says it is.
     pub by: By,
 }
@@ -147,12 +150,26 @@ pub struct History {
     pub pieces: Vec<Piece>,
     /// Reads that were answered with no.
     pub denials: Vec<Denial>,
+    /// What was appended to lists, and what was seen of them.
+    pub appended: Vec<Appended>,
+}
+
+/// What the oracle says.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// What is wrong.
+    pub wrong: Vec<String>,
+    /// Indexes whose build came to a good end.
+    pub built: u64,
+    /// Indexes against which documents stood.
+    pub failed: u64,
 }
 
 /// Judges `history` against what is committed; of the collections in `forgets` history may have been given up meanwhile.
-/// Says what is wrong.
-pub fn judge(canon: &Canon, history: &History, forgets: &[&str]) -> Vec<String> {
-    let mut judge = Judge { model: Model::default(), names: BTreeMap::new(), forgets, wrong: Vec::new() };
+pub fn judge(canon: &Canon, history: &History, forgets: &[&str]) -> Judgement {
+    let said = Judgement::default();
+    let mut judge = Judge { model: Model::default(), names: BTreeMap::new(), forgets, said };
+    judge.said.wrong.extend(append::judge(&history.appended));
     judge.replay(canon, history);
     for write in &history.writes {
         judge.answer(write);
@@ -166,7 +183,7 @@ pub fn judge(canon: &Canon, history: &History, forgets: &[&str]) -> Vec<String> 
     for denial in &history.denials {
         judge.denial(canon, denial);
     }
-    judge.wrong
+    judge.said
 }
 
 struct Judge<'a> {
@@ -175,12 +192,12 @@ struct Judge<'a> {
     names: BTreeMap<u32, String>,
     /// Collections whose history may have been given up.
     forgets: &'a [&'a str],
-    wrong: Vec<String>,
+    said: Judgement,
 }
 
 /// What the committed log says that a revision did.
 struct Done {
-    created: Vec<String>,
+    catalog: Vec<Catalog>,
     written: Vec<(String, String, Option<Doc>)>,
 }
 
@@ -202,17 +219,21 @@ impl Judge<'_> {
             let Some(effects) = canon.effects(revision) else { continue };
             let done = match self.done(effects) {
                 Ok(done) => done,
-                Err(problem) => return self.wrong.push(format!("revision {revision}: {problem}")),
+                Err(problem) => return self.said.wrong.push(format!("revision {revision}: {problem}")),
             };
+            let by_itself = self.by_itself(&done, revision);
             match answered.remove(&revision).as_deref() {
                 _ if revision == 1 => {}
+                None if by_itself.is_some() => self.said.wrong.extend(by_itself.flatten()),
                 Some([write]) => {
                     if let Err(problem) = self.explains(write, &done, revision) {
-                        self.wrong.push(format!("revision {revision} was answered to {:?}: {problem}", write.op));
+                        self.said.wrong.push(format!("revision {revision} was answered to {:?}: {problem}", write.op));
                     }
                 }
                 Some(several) => {
-                    self.wrong.push(format!("revision {revision} was answered {} times: {several:?}", several.len()));
+                    self.said
+                        .wrong
+                        .push(format!("revision {revision} was answered {} times: {several:?}", several.len()));
                 }
                 None => {
                     let found = unknown
@@ -220,25 +241,46 @@ impl Judge<'_> {
                         .find(|candidate| candidate.is_some_and(|write| self.explains(write, &done, revision).is_ok()));
                     match found {
                         Some(write) => *write = None,
-                        None => self.wrong.push(format!("nobody asked for what revision {revision} did: {effects:?}")),
+                        None => {
+                            self.said.wrong.push(format!("nobody asked for what revision {revision} did: {effects:?}"))
+                        }
                     }
                 }
             }
-            let Done { created, written } = done;
-            self.model.push(created, written);
+            let Done { catalog, written } = done;
+            if let Some(problem) = self.model.push(&catalog, written) {
+                self.said.wrong.push(format!("revision {revision}: {problem}"));
+            }
         }
         for (revision, writes) in answered {
-            self.wrong.push(format!("revision {revision} was acknowledged and is not committed: {writes:?}"));
+            self.said.wrong.push(format!("revision {revision} was acknowledged and is not committed: {writes:?}"));
         }
     }
 
+    /// What a revision did that nobody asks for: the build of an index comes to its end. `Some(Some(..))`: what is wrong
+    /// with that.
+    fn by_itself(&mut self, done: &Done, revision: u64) -> Option<Option<String>> {
+        let ([change], []) = (&done.catalog[..], &done.written[..]) else { return None };
+        let (collection, name) = change.ends_a_build()?;
+        let failed = matches!(change, Catalog::Failed(..));
+        let cause = self.model.breaks_unique(collection, name, revision - 1);
+        self.said.built += u64::from(!failed);
+        self.said.failed += u64::from(failed);
+        Some((failed && !cause).then(|| format!("revision {revision}: {change:?}, and no documents stand against it")))
+    }
+
     fn done(&mut self, effects: &proto::Effects) -> Result<Done, String> {
-        let (mut created, mut written) = (Vec::new(), Vec::new());
+        let (mut catalog, mut written) = (Vec::new(), Vec::new());
         for effect in &effects.effects {
             match &effect.kind {
                 Some(Kind::CreateCollection(collection)) => {
                     self.names.insert(collection.id, collection.name.clone());
-                    created.push(collection.name.clone());
+                    catalog.push(Catalog::Collection(collection.name.clone()));
+                }
+                Some(Kind::ChangeCollection(change)) => {
+                    let now = change.collection.clone().unwrap_or_default();
+                    let name = self.names.get(&now.id).cloned().unwrap_or_default();
+                    catalog.push(self.model.catalog.change_to(&name, &now, effects.revision)?);
                 }
                 // The first service key is a document of the system's.
                 Some(Kind::PutDoc(put)) if effects.revision == 1 => {
@@ -258,7 +300,7 @@ impl Judge<'_> {
                 _ => {}
             }
         }
-        Ok(Done { created, written })
+        Ok(Done { catalog, written })
     }
 
     /// Whether `write`, decided right before `revision`, does what that revision did.
@@ -270,8 +312,8 @@ impl Judge<'_> {
             return Err("its key was used by another request before".to_owned());
         }
         match self.model.decide(&write.op, revision - 1) {
-            Verdict::Catalog(name) if done.created == [name.clone()] && done.written.is_empty() => Ok(()),
-            Verdict::Writes(expected) if done.created.is_empty() => {
+            Verdict::Catalog(change) if done.catalog == [change.clone()] && done.written.is_empty() => Ok(()),
+            Verdict::Writes(expected) | Verdict::Contested(expected) if done.catalog.is_empty() => {
                 let found: Vec<_> = done
                     .written
                     .iter()
@@ -290,7 +332,7 @@ impl Judge<'_> {
                 }
                 Ok(())
             }
-            other => Err(format!("the model says {other:?}, the log {:?}", done.written)),
+            other => Err(format!("the model says {other:?}, the log {:?}, {:?}", done.catalog, done.written)),
         }
     }
 
@@ -301,15 +343,17 @@ impl Judge<'_> {
         if revision < write.floor || (outcome.changed && revision == write.floor) {
             let problem =
                 format!("the answer is of revision {revision}; {} had been seen: {:?}", write.floor, write.op);
-            return self.wrong.push(problem);
+            return self.said.wrong.push(problem);
         }
         if revision > self.model.revision() {
             return self
+                .said
                 .wrong
                 .push(format!("the answer is of revision {revision}, which does not exist: {:?}", write.op));
         }
         let wrong = match (&outcome.result, outcome.changed) {
             (Some(Told::Documents(documents)), true) => self.bodies(write, documents, revision),
+            (Some(Told::Transacted(told)), changed) => self.transacted(write, told, revision, changed),
             (Some(Told::Deleted(_) | Told::Collection(_)), true) => None,
             (Some(Told::Refusal(refusal)), false) if write.key == Key::Used => {
                 let expected = "idempotency_key_reused";
@@ -318,6 +362,9 @@ impl Judge<'_> {
             _ if write.key == Key::Used => Some("its key was used by another request before".to_owned()),
             (Some(Told::Refusal(refusal)), false) => match self.model.decide(&write.op, revision) {
                 Verdict::Refused(code) if code == refusal.code => None,
+                Verdict::Contested(_) if refusal.code == "unique_violation" => None,
+                // Whether a document that is not there has changed since then is not known any more.
+                _ if refusal.code == "compacted" && self.may_forget(&write.op) => None,
                 // How many keys are remembered is not in the model; without a key nobody may be told so.
                 _ if refusal.code == "idempotency_full" && write.key == Key::Own => None,
                 other => Some(format!("refused as {} and the model says {other:?}", refusal.code)),
@@ -330,58 +377,95 @@ impl Judge<'_> {
             other => Some(format!("the answer makes no sense: {other:?}")),
         };
         if let Some(wrong) = wrong {
-            self.wrong.push(format!("{:?}, answered at {revision}: {wrong}", write.op));
+            self.said.wrong.push(format!("{:?}, answered at {revision}: {wrong}", write.op));
         }
     }
 
-    fn bodies(&self, write: &Write, documents: &proto::Documents, revision: u64) -> Option<String> {
-        for document in &documents.documents {
-            // A later attempt finds a version that history no longer keeps without its content.
-            if document.body.is_empty() && write.again && self.forgets.contains(&&*documents.collection) {
-                continue;
-            }
-            let found = model::read(&document.body).map_err(|e| e.to_string());
-            let expected = self.model.at(&documents.collection, &document.id, revision);
-            match found {
-                Ok((id, doc)) if id == document.id && Some(&doc) == expected => {}
-                other => return Some(format!("{} is {other:?}, the model has {expected:?}", document.id)),
+    /// Whether a transaction asks for a revision of a collection that may have given it up.
+    fn may_forget(&self, op: &Op) -> bool {
+        let Op::Transact { steps, read_revision } = op else { return false };
+        *read_revision > 0 && steps.iter().any(|step| self.forgets.contains(&&*step.collection))
+    }
+
+    /// What is told of a transaction must be what the model shows of its documents.
+    fn transacted(&self, write: &Write, told: &proto::Transacted, revision: u64, changed: bool) -> Option<String> {
+        let Op::Transact { steps, read_revision } = &write.op else { return Some("it is no transaction".to_owned()) };
+        let before = revision - u64::from(changed);
+        let Transacted { written, shown } = match self.model.transact(steps, *read_revision, before) {
+            Ok(transacted) => transacted,
+            Err(code) => return Some(format!("done, and the model refuses it as {code}")),
+        };
+        if written.is_empty() == changed || told.operations.len() != steps.len() {
+            return Some(format!("changed is {changed}, and the model writes {written:?}; told {told:?}"));
+        }
+        for ((step, operated), shown) in steps.iter().zip(&told.operations).zip(shown) {
+            let expected = match shown {
+                Shown::None => None,
+                Shown::Before => self.model.at(&step.collection, &step.id, before),
+                Shown::After => self.model.at(&step.collection, &step.id, revision),
+            };
+            let wrong = match (&operated.document, expected) {
+                (None, None) => None,
+                (Some(document), Some(_)) => self.body(write, &step.collection, document, expected),
+                (document, expected) => Some(format!("{step:?} shows {document:?}, the model {expected:?}")),
+            };
+            if wrong.is_some() {
+                return wrong;
             }
         }
         None
     }
 
+    fn bodies(&self, write: &Write, documents: &proto::Documents, revision: u64) -> Option<String> {
+        documents.documents.iter().find_map(|document| {
+            let expected = self.model.at(&documents.collection, &document.id, revision);
+            self.body(write, &documents.collection, document, expected)
+        })
+    }
+
+    fn body(
+        &self,
+        write: &Write,
+        collection: &str,
+        document: &proto::DocumentRef,
+        expected: Option<&Doc>,
+    ) -> Option<String> {
+        // A later attempt finds a version that history no longer keeps without its content.
+        if document.body.is_empty() && write.again && self.forgets.contains(&collection) {
+            return None;
+        }
+        match model::read(&document.body).map_err(|e| e.to_string()) {
+            Ok((id, doc)) if id == document.id && Some(&doc) == expected => None,
+            other => Some(format!("{} is {other:?}, the model has {expected:?}", document.id)),
+        }
+    }
+
     fn read(&mut self, read: &Read) {
-        let Read { what, revision, floor, bodies, by } = read;
+        let Read { what, revision, floor, bodies, count, by } = read;
         if revision < floor {
             let problem = format!("{what:?} was read at {revision}, and may not be older than {floor}; {by:?}");
-            return self.wrong.push(problem);
+            return self.said.wrong.push(problem);
         }
         if *revision > self.model.revision() {
-            return self.wrong.push(format!("{what:?} was read at {revision}, which does not exist"));
+            return self.said.wrong.push(format!("{what:?} was read at {revision}, which does not exist"));
         }
         let expected: Vec<(&str, &Doc)> = match what {
             What::Get { collection, id } => {
                 self.model.at(collection, id, *revision).map(|doc| (id.as_str(), doc)).into_iter().collect()
             }
-            What::List { collection, least, by_a } => {
-                let mut found = self.model.list(collection, *revision);
-                found.retain(|(_, doc)| least.is_none_or(|least| doc.fields.get("a").is_some_and(|a| *a >= least)));
-                if *by_a {
-                    // Missing sorts first, so last when descending; ties go by id, ascending.
-                    found.sort_by(|(_, a), (_, b)| b.fields.get("a").cmp(&a.fields.get("a")));
-                }
-                found
-            }
+            What::List { collection, query } => query.find(self.model.list(collection, *revision)),
         };
         let found: Vec<(String, Doc)> = match bodies.iter().map(|body| model::read(body)).collect() {
             Ok(found) => found,
             Err(error) => {
                 let error: anyhow::Error = error;
-                return self.wrong.push(format!("{what:?} at {revision}: {error}"));
+                return self.said.wrong.push(format!("{what:?} at {revision}: {error}"));
             }
         };
         if !found.iter().map(|(id, doc)| (id.as_str(), doc)).eq(expected.iter().copied()) {
-            self.wrong.push(format!("{what:?} at {revision} gave {found:?}; the model has {expected:?}"));
+            self.said.wrong.push(format!("{what:?} at {revision} gave {found:?}; the model has {expected:?}"));
+        } else if count.is_some_and(|count| count != expected.len() as u64) {
+            self.said.wrong.push(format!("{what:?} at {revision} counts {count:?}; the model has {}", expected.len()));
         }
     }
 
@@ -392,7 +476,7 @@ impl Judge<'_> {
                 "the feed of {collection} behind {since} was read at {revision}, and may not be older than {floor}; {:?}",
                 piece.by
             );
-            return self.wrong.push(problem);
+            return self.said.wrong.push(problem);
         }
         // All that there was, up to the end of the revision in which the piece is full.
         let behind = self.model.feed(collection, *since);
@@ -413,7 +497,7 @@ impl Judge<'_> {
                     before: before.map(|(_, doc)| doc),
                     after: after.map(|(_, doc)| doc),
                 }),
-                other => return self.wrong.push(format!("an event of {collection} at {revision}: {other:?}")),
+                other => return self.said.wrong.push(format!("an event of {collection} at {revision}: {other:?}")),
             }
         }
         if found != expected || piece.more != (expected.len() < there.len()) {
@@ -424,7 +508,7 @@ impl Judge<'_> {
                 there.len(),
                 piece.by
             );
-            self.wrong.push(problem);
+            self.said.wrong.push(problem);
         }
     }
 
@@ -433,7 +517,7 @@ impl Judge<'_> {
         let wrong = match why {
             _ if revision < floor => Some(format!("and may not look at what is older than {floor}")),
             WhyNot::NoCollection => {
-                self.model.has(collection, *revision).then(|| "where the collection exists".to_owned())
+                self.model.catalog.has(collection, *revision).then(|| "where the collection exists".to_owned())
             }
             WhyNot::Compacted(_) if !self.forgets.contains(&&**collection) => {
                 Some("of a collection that keeps everything".to_owned())
@@ -453,7 +537,7 @@ impl Judge<'_> {
             WhyNot::Other(_) => Some("for no reason that there could be".to_owned()),
         };
         if let Some(wrong) = wrong {
-            self.wrong.push(format!("a read of {collection} was denied at {revision}, {wrong}: {denial:?}"));
+            self.said.wrong.push(format!("a read of {collection} was denied at {revision}, {wrong}: {denial:?}"));
         }
     }
 }

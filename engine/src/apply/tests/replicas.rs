@@ -76,35 +76,6 @@ fn membership(dice: &mut Dice) -> proto::Membership {
     proto::Membership { configs: vec![proto::VoterSet { ids }], nodes }
 }
 
-/// Applies `log` in random runs, with flushes, stops and crashes in between.
-fn replay(log: &[ApplyEntry], dice: &mut Dice) -> Node {
-    let mut node = Node::new();
-    while node.applied_index() < log.len() as u64 {
-        let index = (node.applied_index() + 1 + dice.below(12)).min(log.len() as u64);
-        node.apply(log, index);
-        let before = node.engine().durable().unwrap();
-        match dice.below(12) {
-            0 => {
-                node.crash();
-                assert_eq!(
-                    node.engine().meta().applied,
-                    before,
-                    "what was called durable, and no more, is found again"
-                );
-            }
-            1 => {
-                node.engine().flush().unwrap();
-                assert_eq!(node.engine().durable().unwrap(), node.engine().meta().applied);
-            }
-            2 => node.open().unwrap(),
-            // Each node collects by itself.
-            3 => drop(node.engine().collect_step().unwrap()),
-            _ => {}
-        }
-    }
-    node
-}
-
 /// Kept by `put_figures`: what comes and goes in one run leaves nothing that two runs leave, and the other way round.
 #[test]
 fn what_comes_and_goes_leaves_no_trace_in_figures() {

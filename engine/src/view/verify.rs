@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use aerodb_proto::Collection;
 
 use super::{ReadError, View};
+use crate::body;
 use crate::error::Error;
 use crate::index::{Index, Role};
-use crate::json;
 use crate::state::record::Entry;
 use crate::state::{self, INDEX, META, keys};
 
@@ -96,15 +96,16 @@ impl View {
             false => None,
         };
         let mut documents = self.documents_at(collection, self.revision(), None);
-        while let Some((id, document)) = documents.next()? {
-            let is_there = |after: &Vec<u8>| id <= *after || document.revision > index.definition.created_revision;
+        while let Some(document) = documents.next()? {
+            let is_there = |after: &Vec<u8>| {
+                document.id <= after.as_slice() || document.revision > index.definition.created_revision
+            };
             if !after.as_ref().is_none_or(is_there) {
                 continue;
             }
-            let value =
-                json::parse_members(&document.body, &index.members).map_err(|e| Error::malformed("a document", e))?;
+            let value = body::read(document.body, &index.members).map_err(|e| Error::malformed("a document", e))?;
             let entries = index.entries(&value).map_err(|e| Error::malformed("a document of an index", e))?;
-            expected.extend(entries.into_iter().map(|(values, role)| ([&values[..], &id].concat(), role)));
+            expected.extend(entries.into_iter().map(|(values, role)| ([&values[..], document.id].concat(), role)));
         }
         Ok(expected)
     }

@@ -2,6 +2,7 @@
 //! order transactions wrote it, and which of them each reader had seen. What depends on what may not go in a circle
 //! (Adya, 1999; Kingsbury and Alvaro, Elle, 2020).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -214,8 +215,8 @@ fn path(next: &BTreeMap<usize, Vec<usize>>, left: &BTreeSet<usize>, start: usize
                 way.reverse();
                 return Some(way);
             }
-            if !from.contains_key(&to) {
-                from.insert(to, at);
+            if let Entry::Vacant(vacant) = from.entry(to) {
+                vacant.insert(at);
                 queue.push_back(to);
             }
         }

@@ -52,6 +52,9 @@ pub(crate) struct NewCollection {
     /// How long earlier versions and changes are kept.
     #[serde(default)]
     history: Option<HistorySettings>,
+    /// False: a query that would have to look at every document is refused. True unless said otherwise.
+    #[serde(default)]
+    full_scans: Option<bool>,
     /// JSON Schema 2020-12 of the documents' own fields.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -83,6 +86,8 @@ pub(crate) struct Collection {
     created_at: String,
     created_revision: u64,
     history: HistorySettings,
+    /// Whether queries may look at every document.
+    full_scans: bool,
     /// What documents must look like; absent: like any JSON object.
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +139,7 @@ impl Collection {
             created_at: rfc3339(collection.created_ms),
             created_revision: collection.created_revision,
             history: HistorySettings { retention_seconds: collection.history_retention_seconds },
+            full_scans: !collection.full_scans_forbidden,
             schema: schema.map(|schema| raw(&schema.json)).transpose()?,
             validation: schema.map(|schema| schema.validation().into()),
             schema_change: change.transpose()?,
@@ -177,6 +183,7 @@ async fn create(State(state): State<ApiState>, caller: Caller, request: Request)
         history_retention_seconds: new.history.map_or(0, |history| history.retention_seconds),
         schema: new_schema(new.schema.as_deref(), new.validation, &state)?,
         references: references::read(new.references.as_deref(), &state)?,
+        full_scans_forbidden: new.full_scans == Some(false),
     });
     let key = idempotency::scoped(&parts.headers, &parts.method, parts.uri.path(), &body.bytes)?;
     let outcome = state.write(&caller, key, op).await?;

@@ -58,7 +58,7 @@ impl From<order::Error> for Problem {
 impl From<view::ReadError> for Problem {
     fn from(error: view::ReadError) -> Self {
         use view::ReadError::{
-            Compacted, InvalidCursor, InvalidGroup, InvalidOrder, RevisionAhead, Storage, TooExpensive,
+            Compacted, FullScan, InvalidCursor, InvalidGroup, InvalidOrder, RevisionAhead, Storage, TooExpensive,
         };
         let detail = error.to_string();
         match error {
@@ -67,6 +67,7 @@ impl From<view::ReadError> for Problem {
             InvalidCursor(_) => Problem::new(Code::InvalidCursor, detail.as_str()).with_mistake("cursor", detail),
             InvalidOrder(_) => Problem::new(Code::InvalidOrder, detail.as_str()).with_mistake("order", detail),
             InvalidGroup(_) => Problem::new(Code::InvalidGroup, detail.as_str()).with_mistake("group_by", detail),
+            FullScan { .. } => Problem::new(Code::FullScanForbidden, detail),
             TooExpensive(_) => Problem::new(Code::QueryTooExpensive, detail),
             Storage(error) => {
                 Problem::new(Code::StorageError, "the node's storage failed: ask another node").with_cause(error)

@@ -77,6 +77,7 @@ codes! {
     InvalidCollectionName "invalid_collection_name" 400 "Invalid collection name": "Names have 1 to 64 letters, digits, `_` and `-`, and begin with a letter.";
     RevisionAhead "revision_ahead" 400 "Revision not reached": "The cluster has not reached that revision.";
     QueryTooExpensive "query_too_expensive" 400 "Query too expensive": "The query needs more time or memory than a query may: narrow the filter or leave out the order.";
+    FullScanForbidden "full_scan_forbidden" 400 "Full scan forbidden": "The query would look at every document, which the collection forbids: make an index that bounds it.";
     // Who asks, and for what.
     Unauthorized "unauthorized" 401 "Not authenticated": "Send a valid key: `Authorization: Bearer <key>`, or `apikey: <key>`.";
     NotFound "not_found" 404 "Document not found": "There is no such document.";

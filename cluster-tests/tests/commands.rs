@@ -105,6 +105,11 @@ async fn indexes_plans_and_figures() {
     operator.check(&["collection", "drop", "c", "--yes"], 1, &["collection_referenced", "notes"]).await;
     operator.check(&["collection", "create", "x", "--reference", "of"], 2, &["author_id:users"]).await;
 
+    operator.check(&["collection", "create", "large", "--no-full-scans"], 0, &["created collection large"]).await;
+    operator.check(&["query", "large", "-f", r#"{"n":1}"#], 1, &["full_scan_forbidden", "make an index"]).await;
+    operator.check(&["query", "large"], 0, &["no documents"]).await;
+    operator.check(&["explain", "large", "-f", r#"{"n":1}"#], 0, &["forbids"]).await;
+
     let few = r#"{"n":{"$lt":9},"city":"Oslo"}"#;
     let says = [
         "1. go through the index n_desc where {\"n\":{\"$lt\":9}}",

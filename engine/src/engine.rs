@@ -22,6 +22,7 @@ use crate::planted;
 use crate::recent::Recent;
 use crate::state::record::Document;
 use crate::state::{DOC, META, SPEC, keys};
+use crate::uses::Uses;
 use crate::view::View;
 
 /// One node's state. Cheap to share behind an `Arc`; every method may block on the disk.
@@ -44,6 +45,7 @@ pub(crate) struct Current {
     /// What everybody reads who comes before the next batch: a snapshot, and what stands in it, are taken once for all.
     view: Arc<Mutex<Option<Arc<View>>>>,
     pub(crate) recent: Arc<Recent>,
+    pub(crate) uses: Arc<Uses>,
     /// Behind the store: the files outlive it.
     pub(crate) generation: Arc<Folder>,
 }
@@ -270,7 +272,7 @@ fn open_store(env: &dyn Env, dir: PathBuf, limits: &Limits) -> Result<Current, E
     let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
     let (meta, generation) = (Arc::new(meta), Arc::new(Folder::new(dir)));
     let recent = Arc::new(Recent::new(limits.recent_bytes_max));
-    Ok(Current { store, meta, catalog, view: Arc::default(), recent, generation })
+    Ok(Current { store, meta, catalog, view: Arc::default(), recent, uses: Arc::default(), generation })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

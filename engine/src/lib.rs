@@ -33,6 +33,7 @@ mod state;
 mod testing;
 mod time;
 pub mod update;
+mod uses;
 pub mod view;
 
 pub use catalog::{API_KEYS_NAME, Catalog};

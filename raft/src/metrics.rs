@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) intake_bytes: IntGauge,
     pub(crate) session_open: IntGauge,
     pub(crate) storage: GaugeVec,
+    pub(crate) index_build: GaugeVec,
 }
 
 /// Seconds from 50 µs to 1 s.
@@ -83,6 +84,16 @@ impl Metrics {
                 GaugeVec::new(
                     Opts::new("aerodb_storage", "Figures of the storage engine; each has its unit in its name."),
                     &["store", "figure"],
+                )?,
+            )?,
+            index_build: register(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "aerodb_index_build_ratio",
+                        "The part of its collection's documents that the build of an index has been through, while it runs.",
+                    ),
+                    &["collection", "index"],
                 )?,
             )?,
         })

@@ -276,12 +276,22 @@ fn tend_storage(node: &Node) -> Result<(), aerodb_engine::Error> {
     for (name, value) in node.engine.figures() {
         node.metrics.storage.with_label_values(&["state", name]).set(value);
     }
+    show_builds(node);
     for _ in 0..50 {
         if !node.engine.collect_step()? {
             break;
         }
     }
     Ok(())
+}
+
+/// How far builds of indexes have come. A figure that cannot be had is left out.
+fn show_builds(node: &Node) {
+    node.metrics.index_build.reset();
+    let builds = node.engine.view().ok().and_then(|view| view.builds().ok()).unwrap_or_default();
+    for build in builds {
+        node.metrics.index_build.with_label_values(&[&build.collection, &build.index]).set(build.part);
+    }
 }
 
 /// On the leader: proposes that old history and old idempotency keys go.

@@ -70,6 +70,10 @@ pub(super) struct Index {
     state: &'static str,
     /// Entries that it has.
     entries: u64,
+    /// Bytes that they take on this node's disk, about.
+    bytes: u64,
+    /// Queries that this node answered through it since it started.
+    uses: u64,
     /// Documents that its build has been through, while it is being built.
     #[serde(skip_serializing_if = "Option::is_none")]
     built_documents: Option<u64>,
@@ -109,6 +113,8 @@ impl TryFrom<IndexInfo> for Index {
             reference,
             state,
             entries: info.entries,
+            bytes: info.bytes,
+            uses: info.uses,
             built_documents: info.built_documents,
             failure: Some(definition.failure).filter(|failure| !failure.is_empty()),
             created_revision: definition.created_revision,

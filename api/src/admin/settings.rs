@@ -1,4 +1,4 @@
-//! What the owner of a collection may change: its schema, and how long its history is kept.
+//! What the owner of a collection may change: its schema and references, how long its history is kept, what queries may take.
 
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ pub(crate) struct CollectionChange {
     validation: Option<Validation>,
     #[serde(default)]
     history: Option<HistorySettings>,
+    /// False: a query that would have to look at every document is refused.
+    #[serde(default)]
+    full_scans: Option<bool>,
     /// All references that the collection is to have; those that stay the same stay.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<NewReference>>)]
@@ -156,7 +159,8 @@ pub(super) fn new_schema(
     Ok(Some(proto::Schema { json, validation: validation.into(), ..proto::Schema::default() }))
 }
 
-/// Changes a collection's schema, what becomes of documents that do not fit it, its references, or how long its history is kept.
+/// Changes a collection's schema, what becomes of documents that do not fit it, its references, how long its history is kept, or
+/// whether queries may look at every document.
 ///
 /// A schema that is `strict` is checked against the documents that are there, while reads and writes go on; it comes into
 /// force once all fit. Until then writes must fit it and the schema before it. A new reference binds writes at once, too, while the
@@ -238,6 +242,7 @@ fn settings(name: &str, body: &[u8], state: &ApiState) -> Result<proto::ChangeSe
         validation: change.validation.map(|validation| proto::Validation::from(validation).into()),
         drop_schema,
         references,
+        full_scans_forbidden: change.full_scans.map(|allowed| !allowed),
     })
 }
 

@@ -33,6 +33,7 @@ pub(super) fn create(
             0 => limits.history_seconds_default,
             seconds => seconds,
         },
+        full_scans_forbidden: create.full_scans_forbidden,
         schema: create.schema.as_ref().map(|schema| Box::new(schema::first(schema, place))),
         schema_version: if create.schema.is_some() { place.revision } else { 0 },
         ..Collection::default()

@@ -57,6 +57,9 @@ pub(super) fn change(
     if let Some(seconds) = change.history_retention_seconds {
         after.history_retention_seconds = seconds;
     }
+    if let Some(forbidden) = change.full_scans_forbidden {
+        after.full_scans_forbidden = forbidden;
+    }
     if change.drop_schema {
         (after.schema, after.next_schema) = (None, None);
     } else if let Some(wanted) = wanted(&before, change)? {

@@ -121,6 +121,18 @@ pub trait Snapshot: Send + Sync {
         keys.iter().map(|key| self.get(cf, key)).collect()
     }
 
+    /// About how many bytes the pairs in `from..to` take on disk.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn bytes_between(&self, cf: Cf, from: &[u8], to: &[u8]) -> Result<u64> {
+        let (mut scan, mut bytes) = (self.scan(cf, from, to, false), 0);
+        while let Some((key, value)) = scan.next()? {
+            bytes += (key.len() + value.len()) as u64;
+        }
+        Ok(bytes)
+    }
+
     /// Scans keys in `from..to` (bytes, `to` exclusive), ascending, or descending with `reverse`.
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a>;
 }

@@ -248,6 +248,12 @@ impl Snapshot for RocksSnapshot {
         found.map(|found| Ok(found.map_err(|e| error("reading a snapshot", &e))?.map(value))).collect()
     }
 
+    fn bytes_between(&self, cf: Cf, from: &[u8], to: &[u8]) -> Result<u64> {
+        let db = self.view.borrow_owner();
+        let sizes = db.get_approximate_sizes_cf(family(db, self.families, cf)?, &[rocksdb::Range::new(from, to)]);
+        Ok(sizes.into_iter().sum())
+    }
+
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);

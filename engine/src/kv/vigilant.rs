@@ -89,6 +89,10 @@ impl Snapshot for Watched<Arc<dyn Snapshot>> {
         told(self.inner.get_many(cf, keys), &self.on_error)
     }
 
+    fn bytes_between(&self, cf: Cf, from: &[u8], to: &[u8]) -> Result<u64> {
+        told(self.inner.bytes_between(cf, from, to), &self.on_error)
+    }
+
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a> {
         Box::new(Watched { inner: self.inner.scan(cf, from, to, reverse), on_error: self.on_error.clone() })
     }

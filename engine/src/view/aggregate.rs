@@ -11,7 +11,7 @@ use aerodb_proto::Collection;
 
 use super::cursor::Position;
 use super::list::{Actual, Count, ListQuery, Page};
-use super::plan::{Access, Plan};
+use super::plan::{self, Access, Plan};
 use super::run::{Read, Run};
 use super::{ReadError, View};
 use crate::index::encode;
@@ -161,7 +161,7 @@ impl Grouping {
         ListQuery {
             order: Order::default(),
             // All of them: a plan that stops early would be no help.
-            limit: usize::MAX / 2,
+            limit: plan::ALL,
             offset: 0,
             cursor: None,
             count: Count::None,
@@ -182,7 +182,7 @@ impl View {
     ) -> Result<(Page, Actual, Plan), ReadError> {
         let (start, revision, fingerprint) = self.begin(collection, query)?;
         let documents = grouping.documents(query);
-        let plan = self.plan(collection, &documents, revision)?;
+        let plan = self.take_plan(collection, &documents, revision)?;
         let actual = Cell::default();
         let (view, members) = (self, query.members());
         let run = Run { view, collection, query: &documents, revision, start: None, expired, actual: &actual, members };

@@ -24,6 +24,9 @@ pub(super) type Stretch = (Vec<u8>, Vec<u8>);
 /// Stretches of a list whose entries are counted to know how many there are.
 const STRETCHES_COUNTED_MAX: usize = 32;
 
+/// What an index must take on disk so that the sizes of its parts, which are known by blocks, say something.
+const PART_KNOWN_BYTES_MIN: u64 = 64 << 10;
+
 /// How many entries are counted between two looks at the clock.
 const ENTRIES_PER_CHECK: u64 = 4_096;
 
@@ -99,6 +102,29 @@ impl View {
         // The others are taken to be like those.
         let counted = stretches.len().clamp(1, STRETCHES_COUNTED_MAX) as u64;
         Ok((count * stretches.len() as u64 / counted).min(max))
+    }
+
+    /// The part of an index's entries that lie in these stretches, from 0 to 1, by what they take on disk; a half, while hardly
+    /// any of it is there.
+    pub(super) fn part_of_index(
+        &self,
+        collection: u32,
+        index: &Index,
+        stretches: &[Stretch],
+    ) -> Result<f64, ReadError> {
+        let id = index.definition.id;
+        let bytes = |from: &[u8], to: &[u8]| self.snapshot.bytes_between(INDEX, from, to);
+        let whole = bytes(&keys::index_prefix(collection, id), &keys::index_end(collection, id))?;
+        if whole < PART_KNOWN_BYTES_MIN {
+            return Ok(0.5);
+        }
+        let key = |rest: &[u8]| keys::index_entry(collection, id, rest, &[]);
+        let mut part = 0;
+        for (from, to) in stretches.iter().take(STRETCHES_COUNTED_MAX) {
+            part += bytes(&key(from), &key(to))?;
+        }
+        let others = stretches.len() as f64 / stretches.len().clamp(1, STRETCHES_COUNTED_MAX) as f64;
+        Ok((part as f64 * others / whole as f64).min(1.0))
     }
 }
 

@@ -157,7 +157,7 @@ impl View {
         let limit = self.limits.bulk_documents_max + 1;
         let query = &ListQuery { filter: Some(filter), ..ListQuery::of(limit) };
         let revision = self.revision();
-        let plan = self.plan(collection, query, revision)?;
+        let plan = self.take_plan(collection, query, revision)?;
         let (actual, members) = (&Cell::default(), query.members());
         let run = Run { view: self, collection, query, revision, start: None, expired, actual, members };
         let mut found = Vec::new();
@@ -233,7 +233,7 @@ impl View {
         }
         let (start, revision, fingerprint) = self.begin(collection, query)?;
         let revision = if planted!("cursor-at-the-latest") { self.revision() } else { revision };
-        let plan = self.plan(collection, query, revision)?;
+        let plan = self.take_plan(collection, query, revision)?;
         let actual = Cell::default();
         let members = query.members();
         let run = Run { view: self, collection, query, revision, start, expired, actual: &actual, members };

@@ -28,7 +28,7 @@ pub use aggregate::{AGGREGATES_MAX, Aggregate, GROUP_PATHS_MAX, Grouping};
 pub use changes::{Change, Changes};
 pub use digest::Digest;
 pub use expiry::Expired;
-pub use indexes::IndexInfo;
+pub use indexes::{Build, IndexInfo};
 pub use list::{Count, Explained, ListQuery, Page};
 #[cfg(test)]
 pub(crate) use plan::CHEAP_FETCHES;
@@ -46,6 +46,7 @@ use crate::limits::Limits;
 use crate::recent::Recent;
 use crate::state::record::Document;
 use crate::state::{self, DOC, META, keys};
+use crate::uses::Uses;
 
 /// The state as of one moment. Its calls may block on the disk.
 pub struct View {
@@ -54,6 +55,7 @@ pub struct View {
     catalog: Arc<Catalog>,
     limits: Limits,
     recent: Arc<Recent>,
+    uses: Arc<Uses>,
     /// Behind the snapshot: the files outlive it.
     _generation: Arc<Folder>,
 }
@@ -103,6 +105,15 @@ pub enum ReadError {
     /// The query takes more than a query may.
     #[error("{0}")]
     TooExpensive(String),
+    /// The query would have to look at every document, and its collection forbids that.
+    #[error(
+        "no index bounds the query, and {collection:?} forbids looking at every document: make an index over a field of its \
+         filter (explain says which ways there are), or allow `full_scans`"
+    )]
+    FullScan {
+        /// What the collection is called.
+        collection: String,
+    },
     /// The storage failed: the node cannot vouch for its data.
     #[error(transparent)]
     Storage(#[from] Error),
@@ -122,8 +133,8 @@ impl View {
             true => cached.clone(),
             false => Arc::new(Catalog::load(&*snapshot, meta.catalog_revision)?),
         };
-        let (recent, _generation) = (current.recent.clone(), current.generation.clone());
-        Ok(Self { snapshot, meta, catalog, limits, recent, _generation })
+        let (recent, uses) = (current.recent.clone(), current.uses.clone());
+        Ok(Self { snapshot, meta, catalog, limits, recent, uses, _generation: current.generation.clone() })
     }
 
     /// The revision of this view.

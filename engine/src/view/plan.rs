@@ -27,6 +27,10 @@ const FETCH_COST: f64 = 4.0;
 const ENTRY_COST: f64 = 0.3;
 /// What sorting a document costs, in the same unit.
 const SORT_COST: f64 = 0.5;
+/// As many documents of a query as this are all of them.
+pub(super) const ALL: usize = usize::MAX / 2;
+/// Why a way cannot be taken that may look at every document.
+const FORBIDDEN: &str = "it may look at every document, which the collection forbids (`full_scans`)";
 /// The share of documents that pass conditions of which nothing is known.
 const SHARE_UNKNOWN: f64 = 0.3;
 
@@ -49,6 +53,8 @@ pub(super) struct Plan {
     pub(super) access: Access,
     /// What was thought of, the chosen way too.
     pub(super) candidates: Vec<Candidate>,
+    /// Every document would be looked at, which the collection forbids.
+    forbidden: bool,
 }
 
 /// The way to the documents.
@@ -142,10 +148,14 @@ impl View {
                     let counts = self.index_counts(collection, index)?;
                     let max = through.counted_max(query);
                     let met = self.count_entries(collection.id, index, &through.stretches, max)?;
-                    // More than are counted: half of all there are is as good a guess as any.
+                    // More than are counted. Where only the first ones are met anyway, half of all is as good a guess as any.
                     let all = match met < max {
                         true => met as f64,
-                        false => (counts.entries as f64 / 2.0).max(met as f64),
+                        false if max < ESTIMATE_ENTRIES_MAX => (counts.entries as f64 / 2.0).max(met as f64),
+                        false => {
+                            let part = self.part_of_index(collection.id, index, &through.stretches)?;
+                            (counts.entries as f64 * part).max(met as f64)
+                        }
                     };
                     if through.bounded > 0 {
                         // What the index knows of the filter holds for the other ways too.
@@ -155,16 +165,36 @@ impl View {
                 }
             }
         }
-        let wanted = Wanted { query, documents, share };
+        let wanted = Wanted { query, documents, share, forbids: collection.full_scans_forbidden };
         let mut ways = vec![wanted.scan()];
         ways.extend(found.into_iter().map(|(through, all)| wanted.through(through, all)));
         // The first of the cheapest: the order of candidates is fixed, so that the same query goes the same way.
         let best = (0..ways.len()).reduce(|best, way| if ways[way].1.cost < ways[best].1.cost { way } else { best });
         let best = best.unwrap_or(0);
         ways[best].1.chosen = true;
-        let access = ways[best].0.clone();
+        let (access, forbidden) = (ways[best].0.clone(), ways[best].1.cost.is_infinite());
         candidates.splice(0..0, ways.into_iter().map(|(_, candidate)| candidate));
-        Ok(Plan { access, candidates })
+        Ok(Plan { access, candidates, forbidden })
+    }
+
+    /// The same, to be taken.
+    ///
+    /// # Errors
+    /// [`ReadError::FullScan`], or when the storage fails.
+    pub(super) fn take_plan(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        revision: u64,
+    ) -> Result<Plan, ReadError> {
+        let plan = self.plan(collection, query, revision)?;
+        if plan.forbidden {
+            return Err(ReadError::FullScan { collection: collection.name.clone() });
+        }
+        if let Access::Index(through) = &plan.access {
+            self.uses.note(collection.id, through.index.definition.id);
+        }
+        Ok(plan)
     }
 
     /// The way through `index`, or why there is none.
@@ -363,6 +393,8 @@ struct Wanted<'a> {
     documents: f64,
     /// The share of them that is expected to match, where nothing is known.
     share: f64,
+    /// The collection forbids ways that may look at every document.
+    forbids: bool,
 }
 
 impl Wanted<'_> {
@@ -381,6 +413,11 @@ impl Wanted<'_> {
         } else {
             self.documents
         };
+        if self.forbids && (!ordered || self.query.filter.is_some() || self.query.limit >= ALL) {
+            let candidate =
+                Candidate { index: None, rows, cost: f64::INFINITY, chosen: false, reason: FORBIDDEN.into() };
+            return (Access::Scan { ordered }, candidate);
+        }
         let cost = if ordered { rows } else { rows * (1.0 + SORT_COST * self.share) };
         let reason = match ordered {
             true => "every document, in the order of ids, until there are enough",
@@ -395,7 +432,12 @@ impl Wanted<'_> {
         let share = if through.bounded > 0 { 1.0 } else { self.share };
         let rows = if through.ordered { all.min(self.until_enough(share, !through.covers)) } else { all };
         let counted = if self.query.count != Count::None && through.covers { all * ENTRY_COST } else { 0.0 };
-        let cost = rows * (fetch_cost() + if through.ordered { 0.0 } else { SORT_COST }) + counted;
+        let mut cost = rows * (fetch_cost() + if through.ordered { 0.0 } else { SORT_COST }) + counted;
+        // All of an index is all of the documents, where the filter may turn each away.
+        let forbidden = self.forbids && through.bounded == 0 && (!through.covers || self.query.limit >= ALL);
+        if forbidden {
+            cost = f64::INFINITY;
+        }
         let fields = match through.bounded {
             0 => "bounds nothing".to_owned(),
             bounded => format!("bounds {bounded} of its {} fields", through.index.fields.len()),
@@ -407,7 +449,10 @@ impl Wanted<'_> {
         };
         let name = Some(through.index.definition.name.clone());
         let counts = if self.query.count != Count::None && through.covers { "; counted by its entries" } else { "" };
-        let reason = format!("the filter {fields}; {order}{counts}");
+        let reason = match forbidden {
+            true => FORBIDDEN.to_owned(),
+            false => format!("the filter {fields}; {order}{counts}"),
+        };
         (Access::Index(through), Candidate { index: name, rows, cost, chosen: false, reason })
     }
 }

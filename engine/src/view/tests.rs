@@ -17,6 +17,7 @@ mod groups;
 mod model;
 mod reads;
 mod recent;
+mod scans;
 mod sequences;
 mod versions;
 
@@ -43,6 +44,7 @@ fn word<T: std::fmt::Debug>(result: Result<T, ReadError>) -> String {
         Err(ReadError::InvalidCursor(_)) => "invalid cursor".into(),
         Err(ReadError::InvalidOrder(_)) => "invalid order".into(),
         Err(ReadError::InvalidGroup(_)) => "invalid group".into(),
+        Err(ReadError::FullScan { .. }) => "full scan".into(),
         Err(ReadError::TooExpensive(_)) => "too expensive".into(),
         Err(ReadError::Storage(error)) => format!("storage: {error}"),
     }

@@ -52,6 +52,9 @@ pub(crate) struct CreateCommand {
     /// (repeatable)
     #[arg(long = "reference", value_name = "FIELD:COLLECTION[:restrict|cascade|set_null]", value_parser = reference)]
     references: Vec<Reference>,
+    /// Refuse queries that no index bounds, so that none looks at every document
+    #[arg(long)]
+    no_full_scans: bool,
     /// Be content if the collection is there already
     #[arg(long)]
     if_not_exists: bool,
@@ -125,6 +128,9 @@ async fn create(command: CreateCommand, output: Output) -> anyhow::Result<()> {
     let mut body = json!({ "name": command.collection });
     if let Some(history) = command.history {
         body["history"] = json!({ "retention_seconds": history.as_secs() });
+    }
+    if command.no_full_scans {
+        body["full_scans"] = json!(false);
     }
     if !command.references.is_empty() {
         body["references"] = json!(command.references);

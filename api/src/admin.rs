@@ -354,7 +354,7 @@ mod tests {
         let unknown = read(r#"{"name":"a","schemas":{}}"#).err().map(|error| shape(&error)).unwrap_or_default();
         assert_eq!(
             unknown,
-            "unknown field `schemas`, expected one of `name`, `history`, `schema`, `validation`, `references`"
+            "unknown field `schemas`, expected one of `name`, `history`, `full_scans`, `schema`, `validation`, `references`"
         );
     }
 }

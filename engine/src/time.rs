@@ -9,24 +9,24 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let time = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
     let utc = Offset::UTC.to_datetime(time);
     // Every write shows two times, and a general formatter reads its pattern each time.
-    let mut text = String::with_capacity(24);
+    let mut text = *b"0000-00-00T00:00:00.000Z";
     let parts = [
-        (i32::from(utc.year()), 4, '-'),
-        (utc.month().into(), 2, '-'),
-        (utc.day().into(), 2, 'T'),
-        (utc.hour().into(), 2, ':'),
-        (utc.minute().into(), 2, ':'),
-        (utc.second().into(), 2, '.'),
-        (utc.millisecond().into(), 3, 'Z'),
+        (0..4, i32::from(utc.year())),
+        (5..7, utc.month().into()),
+        (8..10, utc.day().into()),
+        (11..13, utc.hour().into()),
+        (14..16, utc.minute().into()),
+        (17..19, utc.second().into()),
+        (20..23, utc.millisecond().into()),
     ];
-    for (number, digits, then) in parts {
-        for place in (0..digits).rev() {
-            let digit = number / 10_i32.pow(place) % 10;
-            text.push(char::from(b'0' + digit as u8));
+    for (place, number) in parts {
+        let mut rest = number.unsigned_abs();
+        for digit in text[place].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
         }
-        text.push(then);
     }
-    text
+    std::str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 /// The milliseconds since the epoch that `text` names: RFC 3339 in UTC, ending in `Z`; 0 for what lies before the epoch.

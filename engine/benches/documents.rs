@@ -147,13 +147,14 @@ impl Bench {
         let collection = view.collection("c").unwrap();
         let patch = json!({"checked": self.rng.random::<u32>()}).to_string();
         let patch = prepare::patch_many(patch.as_bytes(), &Limits::default()).unwrap();
-        let candidates = view.matching(&collection, filter, &|| false).unwrap();
+        let (candidates, more) = view.matching(&collection, filter, &|| false).unwrap();
         self.submit(Op::Bulk(proto::BulkWrite {
             collection: "c".into(),
             collection_id: collection.id,
             filter: text.into(),
             read_revision: view.revision(),
             candidates,
+            more,
             max_affected: 0,
             action: Some(Action::Patch(patch)),
         }));

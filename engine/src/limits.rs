@@ -19,6 +19,8 @@ pub struct Limits {
     pub bulk_documents_max: usize,
     /// Index entries that one command adds and removes, bytes. With its documents they stay below what an entry of the log may take.
     pub command_entries_bytes_max: usize,
+    /// Entries that one command may add to indexes and remove from them: each is looked for and written by itself.
+    pub command_entries_max: usize,
     /// Items of a page when the request names no number.
     pub page_items_default: usize,
     /// Items of a page at most.
@@ -64,6 +66,7 @@ impl Default for Limits {
             transaction_bytes_max: 8 << 20,
             bulk_documents_max: 2_000,
             command_entries_bytes_max: 6 << 20,
+            command_entries_max: 50_000,
             page_items_default: 100,
             page_items_max: 1_000,
             page_offset_max: 100_000,

@@ -138,13 +138,14 @@ async fn write(
         let reading = state.read_collection(caller, freshness, &name).await?;
         let (view, collection, filter) = (reading.view.clone(), reading.collection.clone(), wanted.filter.clone());
         let found = state.blocking(move |expired| view.matching(&collection, filter, expired)).await;
-        let candidates = found.map_err(|problem| problem.at(reading.at))?;
+        let (candidates, more) = found.map_err(|problem| problem.at(reading.at))?;
         let op = Op::Bulk(proto::BulkWrite {
             collection: name.clone(),
             collection_id: reading.collection.id,
             filter: wanted.text.clone(),
             read_revision: reading.view.revision(),
             candidates,
+            more,
             max_affected: wanted.max_affected,
             action: Some(action.clone()),
         });

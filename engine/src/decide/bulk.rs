@@ -4,7 +4,7 @@
 //! Decided here is what has become of it: each candidate that has changed since is checked again, and whatever else changed
 //! in the collection since is checked for the first time, in the feed and in what is decided and not applied yet.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
 use aerodb_proto as proto;
 use proto::bulk_write::Action;
@@ -42,6 +42,10 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
         let code = if asked { "too_many_affected" } else { "too_large" };
         return Err(refusal(code, detail).into());
     }
+    if bulk.more {
+        // Some of those that were found match no more, and others may, which nobody has looked at.
+        return Err(refusal("prepared_too_early", "more matched than were looked at").into());
+    }
     let change = match &bulk.action {
         Some(Action::Patch(patch)) => Some(Change::parse(patch, writer.limits)?),
         Some(Action::Delete(_)) => None,
@@ -71,28 +75,36 @@ pub(super) fn write(writer: &mut Writer<'_>, bulk: &BulkWrite) -> Result<Decisio
 /// matches.
 fn matching(writer: &Writer<'_>, to: &Target, bulk: &BulkWrite, filter: &Filter) -> Result<BTreeSet<String>, Stop> {
     let overlay = &*writer.overlay;
-    let applied = changed_since(writer, to, bulk.read_revision)?;
-    let mut changed: HashMap<&str, Option<Document>> = HashMap::with_capacity(applied.len());
-    for (id, document) in overlay.pending_since(to.id, bulk.read_revision) {
-        changed.insert(id, document.cloned());
-    }
-    for id in &applied {
-        if !changed.contains_key(id.as_str()) {
-            changed.insert(id, overlay.document(to.id, id)?);
-        }
-    }
-    let unchanged = bulk.candidates.iter().filter(|candidate| !changed.contains_key(candidate.id.as_str()));
-    let mut matching: BTreeSet<String> = unchanged.map(|candidate| candidate.id.clone()).collect();
     let mut members = Members::default();
     filter.each_path(&mut |path| members.add(path));
     let mut reader = body::Reader::new(members);
-    for (id, document) in &changed {
-        let Some(document) = document else { continue };
+    let mut matches = |document: &Document| -> Result<bool, Stop> {
         let document = reader.read(&document.body).map_err(|e| Error::malformed("a document", e))?;
-        if filter.matches(document) {
-            matching.insert((*id).to_owned());
+        Ok(filter.matches(document))
+    };
+    let (mut matching, mut changed) = (BTreeSet::new(), HashSet::new());
+    for (id, document) in overlay.pending_since(to.id, bulk.read_revision) {
+        changed.insert(id);
+        if let Some(document) = document
+            && matches(document)?
+        {
+            matching.insert(id.to_owned());
         }
     }
+    let applied = changed_since(writer, to, bulk.read_revision)?;
+    let others: Vec<&str> = applied.iter().map(String::as_str).filter(|id| !changed.contains(id)).collect();
+    for ids in others.chunks(FETCHED_MAX) {
+        for (id, document) in ids.iter().zip(overlay.documents(to.id, ids)?) {
+            changed.insert(id);
+            if let Some(document) = document
+                && matches(&document)?
+            {
+                matching.insert((*id).to_owned());
+            }
+        }
+    }
+    let unchanged = bulk.candidates.iter().filter(|candidate| !changed.contains(candidate.id.as_str()));
+    matching.extend(unchanged.map(|candidate| candidate.id.clone()));
     Ok(matching)
 }
 

@@ -290,13 +290,21 @@ impl Overlay {
     pub(super) fn staged_effects(&mut self) -> Result<Vec<Effect>, Stop> {
         let (mut effects, mut indexed) = (Vec::with_capacity(self.staged.len()), Vec::new());
         let mut referring = Vec::new();
-        let (mut bytes, bytes_max) = (0, self.engine.limits().command_entries_bytes_max);
+        let limits = self.engine.limits();
+        let (mut bytes, bytes_max) = (0, limits.command_entries_bytes_max);
+        let (mut entries, entries_max) = (0, limits.command_entries_max);
         for ((collection, id), staged) in &self.staged {
             let (base, now) = (staged.base.as_ref(), staged.now.as_ref());
             let mut changes = indexes::changes(self, *collection, base, now).map_err(|stop| stop.of_document(id))?;
             let indexes = std::mem::take(&mut changes.indexes);
             referring.extend(references::referring(self.catalog(), *collection, id, &indexes));
             bytes += indexes.iter().map(indexes::bytes).sum::<usize>();
+            entries += indexes.iter().map(|change| change.removed.len() + change.added.len()).sum::<usize>();
+            if entries > entries_max {
+                let detail =
+                    format!("its documents have more than {entries_max} entries in indexes: write fewer at once");
+                return Err(Stop::from(refusal("too_large", detail)).of_document(id));
+            }
             if bytes > bytes_max {
                 let detail =
                     format!("the index entries of its documents take more than {bytes_max} bytes: write fewer at once");

@@ -25,9 +25,20 @@ pub fn references(bytes: &[u8], limits: &Limits) -> Result<Vec<proto::NewReferen
         if references.iter().any(|other| other.field == reference.field) {
             return Err(place(invalid("/field", format!("`{}` comes twice", reference.field))));
         }
+        // What one of them empties would be another one's to refuse.
+        if let Some(other) = references.iter().find(|other| overlap(&other.field, &reference.field)) {
+            let message = format!("`{}` and `{}` lie within each other", other.field, reference.field);
+            return Err(place(invalid("/field", message)));
+        }
         references.push(reference);
     }
     Ok(references)
+}
+
+/// Whether one path leads into the other.
+fn overlap(a: &str, b: &str) -> bool {
+    let within = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+    within(a, b) || within(b, a)
 }
 
 fn reference(value: &Value) -> Result<proto::NewReference, Error> {
@@ -81,6 +92,15 @@ fn invalid(path: impl Into<String>, message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_do_not_lie_within_each_other() {
+        let both = |a: &str, b: &str| {
+            read(&format!(r#"[{{"field":"{a}","collection":"c"}},{{"field":"{b}","collection":"c"}}]"#)).is_ok()
+        };
+        assert!(both("a", "ab") && both("a.b", "a.c") && both("a.b", "ab"));
+        assert!(!both("a", "a.0") && !both("a.b.c", "a.b") && !both("a", "a"));
+    }
 
     fn read(body: &str) -> Result<Vec<proto::NewReference>, Error> {
         references(body.as_bytes(), &Limits::default())

@@ -97,12 +97,14 @@ impl Leader {
             Some(body) => Action::Patch(prepare::patch_many(body.as_bytes(), &Limits::default()).unwrap()),
             None => Action::Delete(true),
         };
+        let (candidates, more) = view.matching(&collection, parsed, &|| false).unwrap();
         super::command(proto::command::Op::Bulk(proto::BulkWrite {
             collection: name.into(),
             collection_id: collection.id,
             filter: filter.as_bytes().to_vec().into(),
             read_revision: view.revision(),
-            candidates: view.matching(&collection, parsed, &|| false).unwrap(),
+            candidates,
+            more,
             max_affected: 0,
             action: Some(action),
         }))

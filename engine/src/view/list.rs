@@ -144,7 +144,8 @@ impl View {
         Ok(self.run(collection, query, expired)?.0)
     }
 
-    /// All that match, with the revisions that wrote them: one more than a command may change, at most.
+    /// All that match, with the revisions that wrote them: one more than a command may change, at most. True: it stopped there,
+    /// and there may be others.
     ///
     /// # Errors
     /// When it takes too long, or the storage fails.
@@ -153,7 +154,7 @@ impl View {
         collection: &Collection,
         filter: Filter,
         expired: &dyn Fn() -> bool,
-    ) -> Result<Vec<Candidate>, ReadError> {
+    ) -> Result<(Vec<Candidate>, bool), ReadError> {
         let limit = self.limits.bulk_documents_max + 1;
         let query = &ListQuery { filter: Some(filter), ..ListQuery::of(limit) };
         let revision = self.revision();
@@ -165,7 +166,8 @@ impl View {
             found.push(Candidate { id: met.id.to_owned(), revision: met.revision });
             Ok(found.len() < limit)
         })?;
-        Ok(found)
+        let more = found.len() == limit;
+        Ok((found, more))
     }
 
     /// How `query` is found; with `analyze` it is run, and what that took is told too.

@@ -413,7 +413,8 @@ impl Wanted<'_> {
         } else {
             self.documents
         };
-        if self.forbids && (!ordered || self.query.filter.is_some() || self.query.limit >= ALL) {
+        let counts = self.query.count != Count::None && (self.query.as_of.is_some() || self.query.cursor.is_some());
+        if self.forbids && (!ordered || counts || self.query.filter.is_some() || self.query.limit >= ALL) {
             let candidate =
                 Candidate { index: None, rows, cost: f64::INFINITY, chosen: false, reason: FORBIDDEN.into() };
             return (Access::Scan { ordered }, candidate);

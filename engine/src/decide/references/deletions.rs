@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aerodb_proto::{NewDocument, OnDelete};
+use aerodb_proto::{NewDocument, OnDelete, Refusal};
 
 use super::{Settlement, name};
 use crate::decide::documents::{Stop, Target, Writer, stored};
@@ -53,7 +53,10 @@ impl Settlement {
         }
         let mut losses: BTreeMap<DocKey, Losses> = BTreeMap::new();
         for target in &deleted {
-            self.each_referrer(writer, target, OnDelete::SetNull, &mut |_, collection, index, id| {
+            self.each_referrer(writer, target, OnDelete::SetNull, &mut |writer, collection, index, id| {
+                if losses.len() >= writer.limits.bulk_documents_max {
+                    return Err(too_many(writer).into());
+                }
                 let losses = losses.entry((collection, id.to_owned())).or_default();
                 let lost = target.1.clone();
                 match losses.iter_mut().find(|(of, _)| of.definition.id == index.definition.id) {
@@ -113,12 +116,21 @@ fn lose(writer: &mut Writer<'_>, (collection, id): &DocKey, losses: &Losses) -> 
     within_bounds(writer)
 }
 
+fn too_many(writer: &Writer<'_>) -> Refusal {
+    let max = writer.limits.bulk_documents_max;
+    let detail = format!(
+        "with those that refer to what is deleted more than {max} documents would change: delete fewer at once"
+    );
+    refusal("too_large", detail)
+}
+
 /// A refusal when more would change than one command may.
 fn within_bounds(writer: &Writer<'_>) -> Result<(), Stop> {
     let (max, bytes_max) = (writer.limits.bulk_documents_max, writer.limits.transaction_bytes_max);
-    let detail = if writer.overlay.staged_count() > max {
-        format!("with those that refer to what is deleted more than {max} documents would change: delete fewer at once")
-    } else if writer.overlay.staged_bytes() > 2 * bytes_max {
+    if writer.overlay.staged_count() > max {
+        return Err(too_many(writer).into());
+    }
+    let detail = if writer.overlay.staged_bytes() > 2 * bytes_max {
         format!("the documents that refer to what is deleted take more than {bytes_max} bytes: delete fewer at once")
     } else {
         return Ok(());

@@ -32,6 +32,7 @@
 
 mod client;
 mod cluster;
+mod dice;
 mod figures;
 mod network;
 mod node;
@@ -45,6 +46,7 @@ pub mod workload;
 
 pub use client::{Answer, Client, Request};
 pub use cluster::{Cluster, Converged, Leader, Options, SERVICE_KEY, binary};
+pub use dice::Dice;
 pub use figures::{figure, longest, median, rounds};
 pub use network::{Fault, Network, Source};
 pub use node::Node;

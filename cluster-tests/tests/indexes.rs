@@ -8,25 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cluster_tests::{Client, Cluster, Options, figure, rounds};
+use cluster_tests::{Client, Cluster, Dice, Options, figure, rounds};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const DOCUMENTS: u64 = 60_000;
 const SOON: Duration = Duration::from_secs(60);
-
-/// Chance, the same each time.
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `end`: splitmix64, by Steele, Lea and Flood (2014).
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ (bits >> 31)) % end
-    }
-}
 
 fn document(dice: &mut Dice) -> Value {
     let mut document = json!({"a": dice.below(200), "b": dice.below(50), "t": [dice.below(20), dice.below(20)]});

@@ -10,25 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
-use cluster_tests::{Client, Cluster, Options, figure};
+use cluster_tests::{Client, Cluster, Dice, Options, figure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const PARENTS: u64 = 40;
 const SOON: Duration = Duration::from_secs(60);
-
-/// Chance, the same each time.
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `end`: splitmix64, by Steele, Lea and Flood (2014).
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ (bits >> 31)) % end
-    }
-}
 
 /// What a load is told, and what it tells.
 #[derive(Default)]

@@ -104,6 +104,14 @@ impl Order {
         self.keys.is_empty()
     }
 
+    /// The direction, if ids alone decide.
+    pub fn by_id(&self) -> Option<Direction> {
+        match self.keys.first() {
+            None => Some(Direction::Ascending),
+            Some(key) => key.is_id().then_some(key.direction),
+        }
+    }
+
     /// The values by which `document` is sorted, one for each key. An array at the end of a path sorts as an array.
     ///
     /// # Errors
@@ -146,7 +154,11 @@ impl Order {
 }
 
 impl Key {
-    fn parse(text: &str) -> Result<Self, Error> {
+    /// Reads one key, as [`Order::parse`] does.
+    ///
+    /// # Errors
+    /// [`Error::NoField`], [`Error::InvalidPath`]
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let (path, direction) = match text.rsplit_once('.') {
             Some((path, "asc")) => (path, Direction::Ascending),
             Some((path, "desc")) => (path, Direction::Descending),

@@ -33,6 +33,7 @@ mod reads;
 mod rounds;
 mod runtime;
 mod second;
+mod shortest;
 mod snapshot;
 mod spawn;
 mod starting;

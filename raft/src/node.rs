@@ -273,6 +273,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         fence: fence.clone(),
         metrics: metrics.clone(),
         entry_bytes_max: options.entry_bytes_max,
+        entries_in_flight_min: options.entries_in_flight_min,
         entries_in_flight_max: options.entries_in_flight_max,
         intake_max: options.intake_max,
         intake_bytes_max: options.intake_bytes_max,

@@ -46,7 +46,9 @@ pub struct Options {
     pub log: LogOptions,
     /// Bytes of one log entry at most.
     pub entry_bytes_max: usize,
-    /// Entries that the leader has handed to the log and not yet seen applied, at most.
+    /// Entries that the leader may always have handed to the log and not yet seen applied (see `propose/depth.rs`).
+    pub entries_in_flight_min: usize,
+    /// The same at most.
     pub entries_in_flight_max: usize,
     /// Commands that wait for the leader's decision, at most.
     pub intake_max: usize,
@@ -88,6 +90,7 @@ impl Options {
             log_keep_bytes: 256 << 20,
             log: LogOptions::default(),
             entry_bytes_max: 16 << 20,
+            entries_in_flight_min: 1,
             entries_in_flight_max: 4,
             intake_max: 16_384,
             intake_bytes_max: 128 << 20,

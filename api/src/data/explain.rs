@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use aerodb_engine::view::{Candidate, Explained};
+use aerodb_engine::view::{self, Candidate, Explained};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -42,9 +42,14 @@ pub(crate) struct Explanation {
 /// A way to documents.
 #[derive(Clone, Serialize, ToSchema)]
 struct Way {
-    /// `scan` (every document), or `index`.
+    /// `scan` (every document), `ids` (those whose ids the filter bounds), `index`, or of several ways `intersection` (what all
+    /// lead to) or `union` (what any leads to, for `$or`).
     access: &'static str,
+    /// The index of an `index`.
     index: Option<String>,
+    /// The ways of an `intersection` or a `union`: indexes by name, and `id`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ways: Vec<String>,
     /// Documents or entries that it meets, about.
     rows: u64,
     /// What it costs, where passing over one document costs 1; null when it cannot be taken.
@@ -69,15 +74,32 @@ struct Actual {
 
 impl From<&Candidate> for Way {
     fn from(candidate: &Candidate) -> Self {
+        let (access, index, ways) = match &candidate.way {
+            view::Way::Scan => ("scan", None, Vec::new()),
+            view::Way::Ids => ("ids", None, Vec::new()),
+            view::Way::Index(name) => ("index", Some(name.clone()), Vec::new()),
+            view::Way::Intersection(ways) => ("intersection", None, names(ways)),
+            view::Way::Union(ways) => ("union", None, names(ways)),
+        };
         Self {
-            access: if candidate.index.is_some() { "index" } else { "scan" },
-            index: candidate.index.clone(),
+            access,
+            index,
+            ways,
             rows: candidate.rows.round() as u64,
             cost: candidate.cost.is_finite().then(|| (candidate.cost * 10.0).round() / 10.0),
             chosen: candidate.chosen,
             reason: candidate.reason.clone(),
         }
     }
+}
+
+fn names(ways: &[view::Way]) -> Vec<String> {
+    let name = |way: &view::Way| match way {
+        view::Way::Index(name) => vec![name.clone()],
+        view::Way::Scan | view::Way::Ids => vec!["id".to_owned()],
+        view::Way::Intersection(ways) | view::Way::Union(ways) => names(ways),
+    };
+    ways.iter().flat_map(name).collect()
 }
 
 /// Explains a query: the way that is taken, the others, and why; with `"analyze": true` it is run too.

@@ -6,7 +6,7 @@ use aerodb_engine::View;
 use aerodb_engine::filter::Filter;
 use aerodb_engine::json::Value;
 use aerodb_engine::order::Order;
-use aerodb_engine::view::{Change, Count, ListQuery, ReadError};
+use aerodb_engine::view::{Change, Count, ListQuery, ReadError, Way};
 use aerodb_proto as proto;
 use aerodb_raft::{Consistency, Error, Handle};
 use bytes::Bytes;
@@ -130,8 +130,8 @@ pub struct Seen {
     pub cursor: Option<String>,
     /// How many there are, where it was asked.
     pub count: Option<u64>,
-    /// The index that led to them.
-    pub index: Option<String>,
+    /// Whether an index, or ids, led to them.
+    pub by_index: bool,
     /// Events.
     pub changes: Vec<Change>,
     /// Whether there are more events behind them.
@@ -196,7 +196,7 @@ fn look(view: &View, wanted: &Wanted) -> Result<Option<Seen>, ReadError> {
         bodies: Vec::new(),
         cursor: None,
         count: None,
-        index: None,
+        by_index: false,
         changes: Vec::new(),
         more: false,
         age: None,
@@ -213,15 +213,15 @@ fn look(view: &View, wanted: &Wanted) -> Result<Option<Seen>, ReadError> {
         Wanted::List { query, limit, cursor, as_of, count, .. } => {
             let query = list_query(query, *limit, cursor.clone(), *as_of, *count);
             let page = view.list(&found, &query, &|| false)?;
-            let index = match !found.indexes.is_empty() {
+            let by_index = match !found.indexes.is_empty() {
                 true => {
                     let candidates = view.explain(&found, &query, false, &|| false)?.candidates;
-                    candidates.into_iter().find(|candidate| candidate.chosen).and_then(|chosen| chosen.index)
+                    candidates.iter().any(|candidate| candidate.chosen && candidate.way != Way::Scan)
                 }
-                false => None,
+                false => false,
             };
             let (revision, count) = (page.revision, page.count);
-            Seen { revision, bodies: page.items, cursor: page.next_cursor, count, index, ..nothing }
+            Seen { revision, bodies: page.items, cursor: page.next_cursor, count, by_index, ..nothing }
         }
         Wanted::Changes { since, limit, .. } => {
             let page = view.changes(&found, *since, *limit, 1 << 20)?;

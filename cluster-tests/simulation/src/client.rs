@@ -465,7 +465,7 @@ impl Client {
         let asked_at = now();
         match self.ask(node, Ask::Read(wanted, consistency, patience)).await? {
             Reply::Seen(seen) => {
-                self.world.checker.lock().coverage.by_index += u64::from(seen.index.is_some());
+                self.world.checker.lock().coverage.by_index += u64::from(seen.by_index);
                 let by = By { node, asked_at, age: seen.age };
                 Some(Ok(Sight { floor: floor.max(self.floor_by_age(&by)), by, seen }))
             }

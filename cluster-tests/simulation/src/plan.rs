@@ -213,13 +213,17 @@ fn options(rng: &mut SmallRng) -> Options {
         return usual;
     }
     let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
+    let entries_in_flight_max = pick(&[1, 2, 4, 16]) as usize;
+    // Mostly all that are allowed: several in flight are what is hard.
+    let entries_in_flight_min = if pick(&[0, 0, 1]) == 1 { 1 } else { entries_in_flight_max };
     Options {
+        entries_in_flight_min,
         snapshot_log_entries: pick(&[8, 30, 120, 200_000]),
         snapshot_log_bytes: pick(&[4_000, 256 << 20, 256 << 20]),
         log_keep_bytes: pick(&[2_000, 256 << 20, 256 << 20]),
         log_keep_entries: pick(&[0, 3, 40, 20_000]),
         entry_bytes_max: pick(&[1, 600, 4_000, 16 << 20]) as usize,
-        entries_in_flight_max: pick(&[1, 2, 4, 16]) as usize,
+        entries_in_flight_max,
         intake_max: pick(&[1, 8, 16_384, 16_384]) as usize,
         session_window_max: pick(&[1, 4, 4_096, 4_096]) as usize,
         promotion_lag_max: pick(&[0, 5, 100]),

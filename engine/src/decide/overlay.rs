@@ -469,6 +469,12 @@ impl Overlay {
         self.engine.current().store.snapshot()
     }
 
+    /// What is applied, and a revision that it has at least.
+    pub(super) fn applied(&self) -> (u64, Arc<dyn Snapshot>) {
+        let current = self.engine.current();
+        (current.meta.revision, current.store.snapshot())
+    }
+
     pub(super) fn get_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.engine.current().store.get(META, key)?)
     }

@@ -6,6 +6,7 @@ use crate::filter::{Condition, Filter, Test};
 use crate::index::encode;
 use crate::json::{Kind, Path, Value};
 use crate::kv::prefix_end;
+use crate::state::keys;
 
 /// A place among encoded values: before or behind all that begin with `bytes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,22 @@ impl Edge {
         let key = [prefix, &self.bytes].concat();
         // An encoded value never consists of the greatest byte alone: there is a key behind it.
         if self.behind { prefix_end(&key).unwrap_or(key) } else { key }
+    }
+
+    /// The same place among ids, which are bare texts.
+    fn among_ids(&self) -> Vec<u8> {
+        let ended = self.bytes.len() > 1 && self.bytes.ends_with(encode::STRING_END);
+        let text = self.bytes.get(1..).unwrap_or_default();
+        let text = if ended { text.strip_suffix(encode::STRING_END).unwrap_or(text) } else { text };
+        // No id has a control character: at the first one, it is decided.
+        if let Some(control) = text.iter().position(|byte| *byte < b' ') {
+            return [&text[..control], &[keys::BEHIND_ID]].concat();
+        }
+        match (ended, self.behind) {
+            (_, false) => text.to_vec(),
+            (true, true) => [text, &[keys::BEHIND_ID]].concat(),
+            (false, true) => prefix_end(text).unwrap_or_else(keys::ids_end),
+        }
     }
 
     /// The same place where every byte is inverted, and so the order.
@@ -65,6 +82,13 @@ impl Interval {
     /// The keys in it, among those that begin with `prefix`: from the first one up to, not including, the other.
     pub(crate) fn keys(&self, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
         (self.from.key(prefix), self.to.key(prefix))
+    }
+
+    /// The ids in it, from the first one up to, not including, the other; `None` when it holds none.
+    pub(crate) fn ids(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let texts = beginning_with("").and(self)?;
+        let (from, to) = (texts.from.among_ids(), texts.to.among_ids());
+        (from < to).then_some((from, to))
     }
 
     fn and(&self, other: &Self) -> Option<Self> {

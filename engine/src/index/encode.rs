@@ -24,6 +24,8 @@ const NUMBER: u8 = 0x30;
 const STRING: u8 = 0x40;
 const ARRAY: u8 = 0x50;
 const OBJECT: u8 = 0x60;
+/// How the encoding of a string ends.
+pub(crate) const STRING_END: &[u8] = &[0, END];
 
 /// Appends `value`.
 pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) {
@@ -74,7 +76,7 @@ fn number(float: f64, rest: u16, out: &mut Vec<u8>) {
 
 fn string(text: &str, out: &mut Vec<u8>) {
     string_start(text, out);
-    out.extend_from_slice(&[0, END]);
+    out.extend_from_slice(STRING_END);
 }
 
 /// Whether an encoding begins with a string.

@@ -10,6 +10,9 @@ pub(crate) mod bounds;
 pub(crate) mod encode;
 mod expiry;
 pub(crate) mod reference;
+mod through;
+
+pub(crate) use through::{Stretch, Through};
 
 use std::collections::BTreeMap;
 

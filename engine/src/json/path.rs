@@ -103,6 +103,11 @@ impl Path {
         Ok(Self { segments })
     }
 
+    /// The path to the id of a document.
+    pub(crate) fn id() -> Self {
+        Self { segments: vec![Segment { name: "id".to_owned(), index: None }] }
+    }
+
     /// Its steps, at least one.
     pub fn segments(&self) -> &[Segment] {
         &self.segments

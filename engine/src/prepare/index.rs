@@ -7,7 +7,7 @@ use crate::filter::Filter;
 use crate::index::INDEX_FIELDS_MAX;
 use crate::json::{Path, Value};
 use crate::limits::Limits;
-use crate::order::{Direction, Order};
+use crate::order::{Direction, Key};
 
 /// A hundred years.
 const TTL_SECONDS_MAX: u64 = 100 * 366 * 86_400;
@@ -62,6 +62,10 @@ pub fn index(bytes: &[u8], limits: &Limits) -> Result<proto::Index, Error> {
     if index.fields.is_empty() {
         return Err(invalid("/fields", "an index has at least one field"));
     }
+    if index.fields[0].path == "id" {
+        let problem = "documents are found and sorted by `id`, either way, without an index: begin with another field";
+        return Err(invalid("/fields/0", problem));
+    }
     if index.name.is_empty() {
         return Err(invalid("/name", "`name` is missing"));
     }
@@ -94,8 +98,10 @@ fn fields(value: &Value) -> Result<Vec<proto::IndexField>, Error> {
 fn field(value: &Value) -> Result<proto::IndexField, Error> {
     let shape = || invalid("", "a field is `{\"path\":\"age\",\"order\":\"asc\"}` or a text such as `age.desc`");
     if let Some(text) = value.as_str() {
-        let order = Order::parse(text).map_err(|error| invalid("", error.to_string()))?;
-        let [key] = order.keys() else { return Err(shape()) };
+        if text.is_empty() || text.contains(',') {
+            return Err(shape());
+        }
+        let key = Key::parse(text).map_err(|error| invalid("", error.to_string()))?;
         return Ok(proto::IndexField {
             path: key.path.to_string(),
             descending: key.direction == Direction::Descending,
@@ -131,10 +137,10 @@ mod tests {
 
     #[test]
     fn an_index_is_read() {
-        let body = r#"{"name":"by_age","fields":[{"path":"a.b","order":"desc"},"c","d.desc"],"unique":true,"filter":{"on":true}}"#;
+        let body = r#"{"name":"by_age","fields":[{"path":"a.b","order":"desc"},"c","d.desc","id"],"unique":true,"filter":{"on":true}}"#;
         let index = read(body).unwrap();
         let fields: Vec<_> = index.fields.iter().map(|field| (field.path.as_str(), field.descending)).collect();
-        assert_eq!(fields, [("a.b", true), ("c", false), ("d", true)]);
+        assert_eq!(fields, [("a.b", true), ("c", false), ("d", true), ("id", false)]);
         assert_eq!((index.name.as_str(), index.unique, &index.filter[..]), ("by_age", true, &br#"{"on":true}"#[..]));
     }
 
@@ -149,6 +155,7 @@ mod tests {
             (r#"{"name":"i","fields":["a","a.desc"]}"#, "invalid_index", "/fields/1"),
             (r#"{"name":"i","fields":["a,b"]}"#, "invalid_index", "/fields/0"),
             (r#"{"name":"i","fields":["id"]}"#, "invalid_index", "/fields/0"),
+            (r#"{"name":"i","fields":["id.desc","a"]}"#, "invalid_index", "/fields/0"),
             (r#"{"name":"i","fields":[{"path":"a..b"}]}"#, "invalid_path", "/fields/0/path"),
             (r#"{"name":"i","fields":[{"path":"a","order":"up"}]}"#, "invalid_index", "/fields/0/order"),
             (r#"{"name":"i","fields":[{"order":"asc"}]}"#, "invalid_index", "/fields/0"),

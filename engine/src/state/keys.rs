@@ -52,6 +52,22 @@ pub(crate) fn doc(collection: u32, id: &[u8]) -> Vec<u8> {
     key(&[&collection.to_be_bytes(), id])
 }
 
+/// What makes of an id the place behind it and before any that is greater: ids have no control characters.
+pub(crate) const BEHIND_ID: u8 = 1;
+/// Where ids end: no text holds this byte.
+const IDS_END: u8 = u8::MAX;
+
+/// All ids, or those behind one, as a stretch of bytes that ids lie in.
+pub(crate) fn ids_behind(id: Option<&str>) -> (Vec<u8>, Vec<u8>) {
+    let from = id.map_or_else(Vec::new, |id| [id.as_bytes(), &[BEHIND_ID]].concat());
+    (from, ids_end())
+}
+
+/// Where ids end.
+pub(crate) fn ids_end() -> Vec<u8> {
+    vec![IDS_END]
+}
+
 /// The id in a `doc` key.
 pub(crate) fn doc_id(key: &[u8]) -> &[u8] {
     key.get(4..).unwrap_or_default()
@@ -68,7 +84,7 @@ pub(crate) fn history_of(collection: u32, id: &[u8]) -> Vec<u8> {
 
 /// Where the history of one document ends.
 pub(crate) fn history_end(collection: u32, id: &[u8]) -> Vec<u8> {
-    key(&[&collection.to_be_bytes(), id, &[1]])
+    key(&[&collection.to_be_bytes(), id, &[BEHIND_ID]])
 }
 
 /// The id and the first revision in a `history` key.

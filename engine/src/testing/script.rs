@@ -47,7 +47,7 @@ use crate::json::{self, Value};
 use crate::limits::Limits;
 use crate::order::Order;
 use crate::prepare::fields_of;
-use crate::view::{IndexInfo, ListQuery};
+use crate::view::{IndexInfo, ListQuery, Way};
 
 /// Plays `script` and compares every `=>`.
 #[track_caller]
@@ -183,11 +183,14 @@ fn list(leader: &Leader, name: &str, filter: &str, order: &str) -> String {
     let chosen = explained.candidates.iter().find(|candidate| candidate.chosen).unwrap();
     let ids = page.items.iter().map(id).collect::<Vec<_>>().join(" ");
     let space = if ids.is_empty() { "" } else { " " };
-    format!(
-        "{ids}{space}by {}{}",
-        chosen.index.as_deref().unwrap_or("scan"),
-        if explained.ordered { "" } else { " sorted" }
-    )
+    let way = match &chosen.way {
+        Way::Scan => "scan",
+        Way::Ids => "ids",
+        Way::Index(name) => name,
+        Way::Intersection(_) => "intersection",
+        Way::Union(_) => "union",
+    };
+    format!("{ids}{space}by {way}{}", if explained.ordered { "" } else { " sorted" })
 }
 
 fn times(leader: &Leader, name: &str, id: &str) -> String {

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::history::Peek;
 use super::{ReadError, View};
 use crate::error::Error;
-use crate::index::{Index, Role};
-use crate::kv::prefix_end;
+use crate::index::{Index, Role, Stretch};
+use crate::kv::{Cf, prefix_end};
 use crate::planted;
 use crate::state::record::Entry;
 use crate::state::{INDEX, INDEX_HISTORY, keys};
@@ -17,9 +17,6 @@ pub(super) struct Found {
     pub(super) key: Vec<u8>,
     pub(super) role: Role,
 }
-
-/// Where in an index: keys without what all keys of the index begin with.
-pub(super) type Stretch = (Vec<u8>, Vec<u8>);
 
 /// Stretches of a list whose entries are counted to know how many there are.
 const STRETCHES_COUNTED_MAX: usize = 32;
@@ -113,15 +110,20 @@ impl View {
         stretches: &[Stretch],
     ) -> Result<f64, ReadError> {
         let id = index.definition.id;
-        let bytes = |from: &[u8], to: &[u8]| self.snapshot.bytes_between(INDEX, from, to);
-        let whole = bytes(&keys::index_prefix(collection, id), &keys::index_end(collection, id))?;
+        let (prefix, end) = (keys::index_prefix(collection, id), keys::index_end(collection, id));
+        self.part_of(INDEX, &prefix, &end, stretches)
+    }
+
+    /// The part of what lies between `prefix`, with which all of it begins, and `end` that lies in these stretches, from 0 to 1,
+    /// by what it takes on disk; a half, while hardly any of it is there.
+    pub(super) fn part_of(&self, cf: Cf, prefix: &[u8], end: &[u8], stretches: &[Stretch]) -> Result<f64, ReadError> {
+        let whole = self.snapshot.bytes_between(cf, prefix, end)?;
         if whole < PART_KNOWN_BYTES_MIN {
             return Ok(0.5);
         }
-        let key = |rest: &[u8]| keys::index_entry(collection, id, rest, &[]);
         let mut part = 0;
         for (from, to) in stretches.iter().take(STRETCHES_COUNTED_MAX) {
-            part += bytes(&key(from), &key(to))?;
+            part += self.snapshot.bytes_between(cf, &[prefix, from].concat(), &[prefix, to].concat())?;
         }
         let others = stretches.len() as f64 / stretches.len().clamp(1, STRETCHES_COUNTED_MAX) as f64;
         Ok((part as f64 * others / whole as f64).min(1.0))
@@ -235,6 +237,14 @@ impl<'a> Walk<'a> {
                 return Ok(None);
             }
         }
+    }
+
+    /// The id that the next entry leads to.
+    pub(super) fn next_id(&mut self, index: &Index) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(Found { key: mut id, .. }) = self.next()? else { return Ok(None) };
+        let values = values_of(index, &id)?.len();
+        id.drain(..values);
+        Ok(Some(id))
     }
 
     fn entries(&self, stretch: &Stretch, reverse: bool) -> Entries<'a> {

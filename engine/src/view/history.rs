@@ -6,6 +6,7 @@ use aerodb_proto::Collection;
 
 use super::{ReadError, Stored, View};
 use crate::error::Error;
+use crate::index::Stretch;
 use crate::kv::{Pair, Scan};
 use crate::state::record::{Document, Past};
 use crate::state::{DOC, HISTORY, keys};
@@ -59,25 +60,27 @@ impl View {
         })
     }
 
-    /// The documents of `collection` as of `revision`, by id, beginning after `after`.
+    /// The documents of `collection` as of `revision` whose ids lie in the stretch, by id, from the last one if `reverse`.
     pub(super) fn documents_at<'a>(
         &'a self,
-        collection: &Collection,
+        collection: u32,
         revision: u64,
-        after: Option<&str>,
+        (from, to): &Stretch,
+        reverse: bool,
     ) -> DocumentsAt<'a> {
-        let id = collection.id;
-        // The smallest key behind an id is the id with a zero byte: ids have no control characters.
-        let doc_from = after
-            .map_or_else(|| keys::collection_prefix(id), |after| [&*keys::doc(id, after.as_bytes()), &[0]].concat());
-        let history_from =
-            after.map_or_else(|| keys::collection_prefix(id), |after| keys::history_end(id, after.as_bytes()));
-        let end = keys::collection_end(id);
-        let latest = self.snapshot.scan(DOC, &doc_from, &end, false);
+        // Former versions lie behind their id and before the place behind it: the same bounds are good for them.
+        let (from, to) = (keys::doc(collection, from), keys::doc(collection, to));
+        let scan = |cf| Peek::new(self.snapshot.scan(cf, &from, &to, reverse));
         // At the view's own revision every document is its latest version: history has nothing to add.
-        let past = (revision < self.meta.revision).then(|| self.snapshot.scan(HISTORY, &history_from, &end, false));
-        let former = past.map(|scan| Former { scan: Peek::new(scan), id: Vec::new(), held: Vec::new() });
-        DocumentsAt { revision, latest: Peek::new(latest), former }
+        let past = revision < self.meta.revision;
+        let former = past.then(|| Former { scan: scan(HISTORY), id: Vec::new(), held: Vec::new() });
+        DocumentsAt { revision, reverse, latest: scan(DOC), former, from_former: false }
+    }
+
+    /// The part of a collection's documents that lie in these stretches of ids, from 0 to 1, by what they take on disk; a half,
+    /// while hardly any of it is there.
+    pub(super) fn part_of_documents(&self, collection: u32, stretches: &[Stretch]) -> Result<f64, ReadError> {
+        self.part_of(DOC, &keys::collection_prefix(collection), &keys::collection_end(collection), stretches)
     }
 }
 
@@ -92,8 +95,11 @@ pub(super) struct Lent<'a> {
 /// A scan merged from the latest versions and the history.
 pub(super) struct DocumentsAt<'a> {
     revision: u64,
+    reverse: bool,
     latest: Peek<'a>,
     former: Option<Former<'a>>,
+    /// Where the document lies that it went on to.
+    from_former: bool,
 }
 
 /// Earlier versions in a merge.
@@ -105,33 +111,47 @@ struct Former<'a> {
 }
 
 impl DocumentsAt<'_> {
-    /// The next document.
-    pub(super) fn next(&mut self) -> Result<Option<Lent<'_>>, ReadError> {
+    /// Goes on to the next document; false at the end.
+    pub(super) fn advance(&mut self) -> Result<bool, ReadError> {
         loop {
             let latest = self.latest.head()?.map(|(key, _)| keys::doc_id(key));
             let former = self.former.as_mut().map(Former::next_id).transpose()?.flatten();
             let order = match (latest, former) {
-                (None, None) => return Ok(None),
+                (None, None) => return Ok(false),
+                (Some(latest), Some(former)) if self.reverse => former.cmp(latest),
                 (Some(latest), Some(former)) => latest.cmp(former),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
             };
-            let mut former_holds = false;
+            self.from_former = false;
             if let Some(former) = self.former.as_mut().filter(|_| order.is_ge()) {
-                former_holds = former.pass(self.revision)?;
+                self.from_former = former.pass(self.revision)?;
             }
             if order.is_le() {
                 self.latest.pass();
                 if Document::split(self.latest.value())?.0 <= self.revision {
-                    break;
+                    self.from_former = false;
+                    return Ok(true);
                 }
             }
-            if former_holds {
-                return self.former.as_ref().map(Former::lend).transpose();
+            if self.from_former {
+                return Ok(true);
             }
         }
+    }
+
+    /// The document that it went on to.
+    pub(super) fn lend(&self) -> Result<Lent<'_>, ReadError> {
+        if let Some(former) = self.former.as_ref().filter(|_| self.from_former) {
+            return former.lend();
+        }
         let (revision, body) = Document::split(self.latest.value())?;
-        Ok(Some(Lent { id: keys::doc_id(self.latest.key()), revision, body }))
+        Ok(Lent { id: keys::doc_id(self.latest.key()), revision, body })
+    }
+
+    /// The next document.
+    pub(super) fn next(&mut self) -> Result<Option<Lent<'_>>, ReadError> {
+        if self.advance()? { self.lend().map(Some) } else { Ok(None) }
     }
 }
 

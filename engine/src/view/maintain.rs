@@ -68,7 +68,7 @@ impl View {
     pub fn build_step_at(&self, mut step: BuildIndex, limit: usize) -> Result<Option<BuildIndex>, ReadError> {
         let Some(collection) = self.catalog.by_id(step.collection_id) else { return Ok(None) };
         let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
-        let mut found = self.documents_at(collection, self.revision(), after);
+        let mut found = self.documents_at(collection.id, self.revision(), &keys::ids_behind(after), false);
         while let Some(document) = found.next()? {
             if step.documents.len() == limit {
                 return Ok(Some(step));

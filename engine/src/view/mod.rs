@@ -31,8 +31,8 @@ pub use expiry::Expired;
 pub use indexes::{Build, IndexInfo};
 pub use list::{Count, Explained, ListQuery, Page};
 #[cfg(test)]
-pub(crate) use plan::CHEAP_FETCHES;
-pub use plan::Candidate;
+pub(crate) use plan::{CHEAP, Cheap};
+pub use plan::{Candidate, Way};
 pub use versions::{Version, Versions, VersionsQuery};
 
 pub use crate::state::record::ChangeKind;

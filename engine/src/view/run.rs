@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use super::cursor::Position;
 use super::list::{Actual, Count, ListQuery};
-use super::plan::{Access, Through};
+use super::plan::Access;
 use super::source::{Met, Source};
 use super::{ReadError, View};
 use crate::body;
+use crate::index::Through;
 use crate::json::{self, Members, Value};
 use crate::order::{self, Order};
 
@@ -199,28 +200,25 @@ impl Run<'_> {
         mut visit: impl FnMut(&Met<'_>, &Value) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
         let behind;
-        let access = match (access, start) {
-            (Access::Index(through), Some(start)) => {
-                behind = Access::Index(through.clone().behind(&self.query.order, &start.key, &start.id));
+        let access = match start {
+            Some(start) => {
+                behind = access.clone().behind(&self.query.order, &start.key, &start.id);
                 &behind
             }
-            (access, _) => access,
+            None => access,
         };
         // What an index says in full is not asked again.
         let filter = self.query.filter.as_ref().filter(|_| !access.covers());
         let reads = filter.is_some() || read == Read::Always;
         let mut reader = body::Reader::new(self.members.clone());
-        let mut source = Source::new(self, access, start.map(|start| start.id.as_str()));
+        let mut source = Source::new(self, access)?;
         let mut actual = self.actual.get();
         let (mut steps, mut bytes) = (0, 0);
         while let Some(met) = source.next()? {
             (steps, bytes) = (steps + 1, bytes + met.body.len());
             if steps == STEPS_PER_CHECK || bytes >= BYTES_PER_CHECK {
                 (steps, bytes) = (0, 0);
-                if (self.expired)() {
-                    let problem = "the query ran out of time: narrow the filter, or page by cursor";
-                    return Err(ReadError::TooExpensive(problem.into()));
-                }
+                self.check_time()?;
             }
             let value = if reads { reader.read(&met.body).map_err(damaged)? } else { &Value::Null };
             let matches = filter.is_none_or(|filter| filter.matches(value));
@@ -232,6 +230,15 @@ impl Run<'_> {
             }
         }
         self.actual.set(actual);
+        Ok(())
+    }
+
+    /// Ends the query when its time is over.
+    pub(super) fn check_time(&self) -> Result<(), ReadError> {
+        if (self.expired)() {
+            let problem = "the query ran out of time: narrow the filter, or page by cursor";
+            return Err(ReadError::TooExpensive(problem.into()));
+        }
         Ok(())
     }
 

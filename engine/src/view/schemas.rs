@@ -4,7 +4,7 @@ use aerodb_proto::{CheckSchema, Collection, SeenDocument, WalkProgress};
 
 use super::{ReadError, View};
 use crate::error::Error;
-use crate::state::keys::SCHEMA_WALK;
+use crate::state::keys::{self, SCHEMA_WALK};
 
 /// Documents that do not fit and are proposed in one step, to be looked at again.
 const OFFENDERS_PER_STEP: usize = 500;
@@ -25,7 +25,9 @@ impl View {
     /// When the storage fails.
     pub fn schema_step(&self, documents_max: u64, bytes_max: usize) -> Result<Option<CheckSchema>, ReadError> {
         let Some((collection_id, schemas, schema)) = self.catalog.unchecked() else { return Ok(None) };
-        let Some(collection) = self.catalog.by_id(collection_id) else { return Ok(None) };
+        if self.catalog.by_id(collection_id).is_none() {
+            return Ok(None);
+        }
         let after = self.walk_progress(collection_id, SCHEMA_WALK)?.after;
         let mut step = CheckSchema {
             collection_id,
@@ -35,7 +37,8 @@ impl View {
             ..CheckSchema::default()
         };
         let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
-        let (mut found, mut bytes) = (self.documents_at(collection, self.revision(), after), 0);
+        let stretch = keys::ids_behind(after);
+        let (mut found, mut bytes) = (self.documents_at(collection_id, self.revision(), &stretch, false), 0);
         while let Some(document) = found.next()? {
             if step.documents == documents_max || bytes > bytes_max || step.offenders.len() == OFFENDERS_PER_STEP {
                 return Ok(Some(step));

@@ -1,23 +1,26 @@
-//! Where the documents of a list come from: all of them, by id, or those that an index leads to.
+//! Where the documents of a list come from: a scan by id, or ids that are fetched: known ones, or those that indexes lead to.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Deref;
 
 use bytes::Bytes;
 
-use super::entries::{Found, Walk, values_of};
+use super::entries::Walk;
 use super::history::{DocumentsAt, Lent};
-use super::plan::{Access, Through};
+use super::plan::{Access, ById, How, Merged};
 use super::run::Run;
 use super::{ReadError, View};
-use crate::index::Index;
+use crate::index::{Index, Stretch, Through};
 use crate::state::record::Document;
 
 /// Documents on the way that a plan chose.
 pub(super) enum Source<'a> {
-    Scan(DocumentsAt<'a>),
-    Index(Box<Indexed<'a>>),
+    Scan(Box<Scanned<'a>>),
+    Fetch(Box<Fetched<'a>>),
 }
+
+/// Ids that are gathered between two looks at the clock.
+const IDS_PER_CHECK: usize = 1_024;
 
 /// A document that a list met.
 pub(super) struct Met<'a> {
@@ -57,21 +60,32 @@ impl Deref for Body<'_> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new<'r: 'a>(run: &Run<'r>, access: &'a Access, after: Option<&str>) -> Self {
-        match access {
-            Access::Scan { .. } => Self::Scan(run.view.documents_at(run.collection, run.revision, after)),
-            Access::Index(through) => Self::Index(Box::new(Indexed::new(run, through))),
-        }
+    pub(super) fn new<'r: 'a>(run: &Run<'r>, access: &'a Access) -> Result<Self, ReadError> {
+        let ids = match access {
+            Access::Ids(by_id) => match by_id.points() {
+                None => return Ok(Self::Scan(Box::new(Scanned::new(run, by_id)))),
+                Some(points) => {
+                    let mut ids: Vec<_> = points.map(<[u8]>::to_vec).collect();
+                    if by_id.reverse {
+                        ids.reverse();
+                    }
+                    Ids::Known { ids: ids.into_iter(), sure: false }
+                }
+            },
+            Access::Index(through) => Ids::Walked(Box::new(Walked::new(run, through))),
+            Access::Merged(merged) => Ids::Known { ids: gathered(run, merged)?.into_iter(), sure: !merged.has_ids() },
+        };
+        Ok(Self::Fetch(Box::new(Fetched::new(run, ids))))
     }
 
     /// The next document.
     pub(super) fn next(&mut self) -> Result<Option<Met<'_>>, ReadError> {
         let met = match self {
-            Source::Scan(documents) => {
-                documents.next()?.map(|Lent { id, revision, body }| (id, revision, Body::Lent(body)))
+            Source::Scan(scanned) => {
+                scanned.next()?.map(|Lent { id, revision, body }| (id, revision, Body::Lent(body)))
             }
-            Source::Index(indexed) => {
-                indexed.next()?.map(|(id, document)| (&**id, document.revision, Body::Own(&document.body)))
+            Source::Fetch(fetched) => {
+                fetched.next()?.map(|(id, document)| (&**id, document.revision, Body::Own(&document.body)))
             }
         };
         let Some((id, revision, body)) = met else { return Ok(None) };
@@ -80,15 +94,53 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Documents that an index leads to, fetched many at a time.
-pub(super) struct Indexed<'a> {
+/// Documents whose ids lie in some stretches.
+pub(super) struct Scanned<'a> {
     view: &'a View,
     collection: u32,
     revision: u64,
-    index: &'a Index,
-    walk: Walk<'a>,
-    /// The ids met so far, where one may come again.
-    met: Option<HashSet<Vec<u8>>>,
+    reverse: bool,
+    /// Those not begun, the next one last.
+    stretches: Vec<&'a Stretch>,
+    running: Option<DocumentsAt<'a>>,
+}
+
+impl<'a> Scanned<'a> {
+    fn new<'r: 'a>(run: &Run<'r>, by_id: &'a ById) -> Self {
+        let mut stretches: Vec<_> = by_id.stretches.iter().collect();
+        if !by_id.reverse {
+            stretches.reverse();
+        }
+        let (view, revision, collection) = (run.view, run.revision, run.collection.id);
+        Self { view, collection, revision, reverse: by_id.reverse, stretches, running: None }
+    }
+
+    fn next(&mut self) -> Result<Option<Lent<'_>>, ReadError> {
+        loop {
+            match &mut self.running {
+                Some(running) => {
+                    if running.advance()? {
+                        break;
+                    }
+                    self.running = None;
+                }
+                None => {
+                    let Some(stretch) = self.stretches.pop() else { return Ok(None) };
+                    let documents = self.view.documents_at(self.collection, self.revision, stretch, self.reverse);
+                    self.running = Some(documents);
+                }
+            }
+        }
+        self.running.as_ref().map(DocumentsAt::lend).transpose()
+    }
+}
+
+/// Documents whose ids come from somewhere, fetched many at a time.
+pub(super) struct Fetched<'a> {
+    view: &'a View,
+    collection: u32,
+    revision: u64,
+    ids: Ids<'a>,
     batch: usize,
     /// The first one was met last.
     fetched: VecDeque<(Vec<u8>, Document)>,
@@ -97,51 +149,194 @@ pub(super) struct Indexed<'a> {
 /// Documents that are fetched at a time, at most: beyond it, one more costs as much as one by itself.
 const FETCHED_MAX: usize = 64;
 
-impl<'a> Indexed<'a> {
-    fn new<'r: 'a>(run: &Run<'r>, through: &'a Through) -> Self {
-        let Through { index, stretches, reverse, repeats, .. } = through;
+impl<'a> Fetched<'a> {
+    fn new<'r: 'a>(run: &Run<'r>, ids: Ids<'a>) -> Self {
         let (view, revision, collection) = (run.view, run.revision, run.collection.id);
-        Self {
-            view,
-            collection,
-            revision,
-            index,
-            walk: Walk::new(view, collection, index, revision, stretches.clone(), *reverse),
-            met: repeats.then(HashSet::new),
-            batch: (run.query.offset + run.query.limit + 1).clamp(1, FETCHED_MAX),
-            fetched: VecDeque::new(),
-        }
+        let batch = (run.query.offset + run.query.limit + 1).clamp(1, FETCHED_MAX);
+        Self { view, collection, revision, ids, batch, fetched: VecDeque::new() }
     }
 
     fn next(&mut self) -> Result<Option<&(Vec<u8>, Document)>, ReadError> {
         self.fetched.pop_front();
-        if self.fetched.is_empty() {
-            let ids = self.ids()?;
+        while self.fetched.is_empty() {
+            let ids = self.ids.next(self.batch)?;
+            if ids.is_empty() {
+                break;
+            }
             let documents = self.view.documents_of(self.collection, &ids, self.revision)?;
             for (id, document) in ids.into_iter().zip(documents) {
-                let missing = || crate::Error::malformed("an index", "an entry's document is not there");
-                self.fetched.push_back((id, document.ok_or_else(missing)?));
+                match document {
+                    Some(document) => self.fetched.push_back((id, document)),
+                    None if self.ids.are_sure() => {
+                        return Err(crate::Error::malformed("an index", "an entry's document is not there").into());
+                    }
+                    None => {}
+                }
             }
         }
         Ok(self.fetched.front())
     }
+}
 
-    /// The ids that the next entries lead to, each once.
-    fn ids(&mut self) -> Result<Vec<Vec<u8>>, ReadError> {
-        let mut ids = Vec::with_capacity(self.batch);
-        while ids.len() < self.batch {
-            let Some(Found { key: mut id, .. }) = self.walk.next()? else { break };
-            let values = values_of(self.index, &id)?.len();
-            id.drain(..values);
+/// Where ids come from.
+enum Ids<'a> {
+    Walked(Box<Walked<'a>>),
+    /// `sure`: each is that of a document.
+    Known {
+        ids: std::vec::IntoIter<Vec<u8>>,
+        sure: bool,
+    },
+}
+
+impl Ids<'_> {
+    /// The next ones, at most `max` of them; none at the end.
+    fn next(&mut self, max: usize) -> Result<Vec<Vec<u8>>, ReadError> {
+        match self {
+            Ids::Walked(walked) => walked.next(max),
+            Ids::Known { ids, .. } => Ok(ids.take(max).collect()),
+        }
+    }
+
+    fn are_sure(&self) -> bool {
+        matches!(self, Ids::Walked(_) | Ids::Known { sure: true, .. })
+    }
+}
+
+/// The ids that an index leads to, each once.
+struct Walked<'a> {
+    walk: Walk<'a>,
+    index: &'a Index,
+    /// The ids met so far, where one may come again.
+    met: Option<HashSet<Vec<u8>>>,
+    ids_max: usize,
+}
+
+impl<'a> Walked<'a> {
+    fn new<'r: 'a>(run: &Run<'r>, through: &'a Through) -> Self {
+        let Through { index, stretches, reverse, repeats, .. } = through;
+        let walk = Walk::new(run.view, run.collection.id, index, run.revision, stretches.clone(), *reverse);
+        Self { walk, index, met: repeats.then(HashSet::new), ids_max: run.view.limits.query_ids_max }
+    }
+
+    fn next(&mut self, max: usize) -> Result<Vec<Vec<u8>>, ReadError> {
+        let mut ids = Vec::with_capacity(max);
+        while ids.len() < max {
+            let Some(id) = self.walk.next_id(self.index)? else { break };
             if self.met.as_mut().is_some_and(|met| !met.insert(id.clone())) {
                 continue;
             }
-            if self.met.as_ref().is_some_and(|met| met.len() > self.view.limits.query_ids_max) {
-                let problem = "the query meets more documents than it may: narrow the filter";
-                return Err(ReadError::TooExpensive(problem.into()));
+            if self.met.as_ref().is_some_and(|met| met.len() > self.ids_max) {
+                return Err(too_many());
             }
             ids.push(id);
         }
         Ok(ids)
     }
+}
+
+/// The ids that several ways lead to, in the order that the documents are to be met.
+fn gathered(run: &Run<'_>, merged: &Merged) -> Result<Vec<Vec<u8>>, ReadError> {
+    let mut ids = match merged.how {
+        How::All => in_all(run, &merged.parts)?,
+        How::Any => in_any(run, &merged.parts)?,
+    };
+    if merged.reverse {
+        ids.reverse();
+    }
+    if let Some(behind) = merged.behind.as_ref().map(String::as_bytes) {
+        ids.retain(|id| if merged.reverse { **id < *behind } else { **id > *behind });
+    }
+    Ok(ids)
+}
+
+/// The ids that every part leads to, ascending.
+fn in_all(run: &Run<'_>, parts: &[Access]) -> Result<Vec<Vec<u8>>, ReadError> {
+    let Some((first, others)) = parts.split_first() else { return Ok(Vec::new()) };
+    let mut ids = in_any(run, std::slice::from_ref(first))?;
+    for part in others {
+        let mut met = vec![false; ids.len()];
+        each_id(run, part, &mut |id| {
+            if let Ok(at) = ids.binary_search(&id) {
+                met[at] = true;
+            }
+            Ok(true)
+        })?;
+        let mut met = met.into_iter();
+        ids.retain(|_| met.next().unwrap_or(false));
+    }
+    Ok(ids)
+}
+
+/// The ids that any part leads to, ascending, each once.
+fn in_any(run: &Run<'_>, parts: &[Access]) -> Result<Vec<Vec<u8>>, ReadError> {
+    let (mut ids, max) = (Vec::new(), run.view.limits.query_ids_max);
+    for part in parts {
+        each_id(run, part, &mut |id| {
+            ids.push(id);
+            if ids.len() > max {
+                ids.sort_unstable();
+                ids.dedup();
+            }
+            if ids.len() > max { Err(too_many()) } else { Ok(true) }
+        })?;
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Calls `visit` with every id that a way leads to, some more than once, until it says false. The clock is looked at now and
+/// then.
+pub(super) fn each_id(
+    run: &Run<'_>,
+    access: &Access,
+    visit: &mut impl FnMut(Vec<u8>) -> Result<bool, ReadError>,
+) -> Result<(), ReadError> {
+    let mut steps = 0;
+    let mut visit = |id| {
+        steps += 1;
+        if steps % IDS_PER_CHECK == 0 {
+            run.check_time()?;
+        }
+        visit(id)
+    };
+    match access {
+        Access::Ids(by_id) => match by_id.points() {
+            Some(points) => {
+                for id in points {
+                    if !visit(id.to_vec())? {
+                        break;
+                    }
+                }
+            }
+            None => {
+                let mut scanned = Scanned::new(run, by_id);
+                while let Some(document) = scanned.next()? {
+                    if !visit(document.id.to_vec())? {
+                        break;
+                    }
+                }
+            }
+        },
+        Access::Index(Through { index, stretches, .. }) => {
+            let mut walk = Walk::new(run.view, run.collection.id, index, run.revision, stretches.clone(), false);
+            while let Some(id) = walk.next_id(index)? {
+                if !visit(id)? {
+                    break;
+                }
+            }
+        }
+        Access::Merged(merged) => {
+            for id in gathered(run, merged)? {
+                if !visit(id)? {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn too_many() -> ReadError {
+    ReadError::TooExpensive("the query meets more documents than it may: narrow the filter".into())
 }

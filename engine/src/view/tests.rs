@@ -20,6 +20,7 @@ mod recent;
 mod scans;
 mod sequences;
 mod versions;
+mod ways;
 
 /// A list of `limit` items of everything, by id.
 fn query(limit: usize) -> ListQuery {
@@ -47,5 +48,30 @@ fn word<T: std::fmt::Debug>(result: Result<T, ReadError>) -> String {
         Err(ReadError::FullScan { .. }) => "full scan".into(),
         Err(ReadError::TooExpensive(_)) => "too expensive".into(),
         Err(ReadError::Storage(error)) => format!("storage: {error}"),
+    }
+}
+
+/// The ids of those of these documents that `query` matches, in its order.
+fn ids_in_order(documents: &[Value], query: &ListQuery) -> Vec<String> {
+    let matches = |document: &&Value| query.filter.as_ref().is_none_or(|filter| filter.matches(document));
+    let mut found: Vec<_> = documents.iter().filter(matches).collect();
+    let id = |document: &Value| document.get("id").and_then(Value::as_str).unwrap().to_owned();
+    let place = |document: &Value| (query.order.key(document).unwrap(), id(document));
+    found.sort_by(|a, b| query.order.compare(&place(a), &place(b)));
+    found.into_iter().map(id).collect()
+}
+
+/// The ids of all pages, and the count that each page gives.
+fn ids_by_page(view: &View, collection: &Collection, query: &ListQuery) -> (Vec<String>, Vec<Option<u64>>) {
+    let (mut cursor, mut found, mut counts) = (None, Vec::new(), Vec::new());
+    loop {
+        let page = view.list(collection, &ListQuery { cursor, ..query.clone() }, &|| false).unwrap();
+        let id = |body: &bytes::Bytes| model::parse(body).get("id").and_then(Value::as_str).unwrap().to_owned();
+        found.extend(page.items.iter().map(id));
+        counts.push(page.count);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return (found, counts);
+        }
     }
 }

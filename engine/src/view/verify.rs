@@ -95,7 +95,7 @@ impl View {
             true => Some(self.walk_progress(collection.id, index.definition.id)?.after.into_bytes()),
             false => None,
         };
-        let mut documents = self.documents_at(collection, self.revision(), None);
+        let mut documents = self.documents_at(collection.id, self.revision(), &keys::ids_behind(None), false);
         while let Some(document) = documents.next()? {
             let is_there = |after: &Vec<u8>| {
                 document.id <= after.as_slice() || document.revision > index.definition.created_revision

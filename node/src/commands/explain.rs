@@ -55,17 +55,25 @@ fn steps(answer: &Value, question: &Question) -> Vec<String> {
         _ => String::new(),
     };
     let mut steps = Vec::new();
-    match plan["index"].as_str() {
-        Some(index) => {
-            let bounds: Vec<String> = super::items(&answer["bounds"], "bounds").iter().map(Value::to_string).collect();
-            let place = match bounds[..] {
-                [] => String::new(),
-                _ => format!(" where {}", bounds.join(" and ")),
-            };
+    let bounds: Vec<String> = super::items(&answer["bounds"], "bounds").iter().map(Value::to_string).collect();
+    let place = match bounds[..] {
+        [] => String::new(),
+        _ => format!(" where {}", bounds.join(" and ")),
+    };
+    let fetch = "fetch the documents that it leads to".to_owned();
+    match (plan["access"].as_str().unwrap_or_default(), ways_of(plan)) {
+        ("index", _) => {
+            let index = plan["index"].as_str().unwrap_or_default();
             steps.push(format!("go through the index {index}{place}{in_order}: {} entries", about(plan)));
-            steps.push("fetch the documents that it leads to".to_owned());
+            steps.push(fetch);
         }
-        None => steps.push(format!("look at every document{in_order}: {}", about(plan))),
+        ("ids", _) => steps.push(format!("look at the documents{place}{in_order}: {}", about(plan))),
+        (access @ ("intersection" | "union"), ways) => {
+            let which = if access == "union" { "any" } else { "all" };
+            steps.push(format!("gather the ids that {which} of {ways} lead to{place}: {}", about(plan)));
+            steps.push(format!("fetch their documents{in_order}"));
+        }
+        _ => steps.push(format!("look at every document{in_order}: {}", about(plan))),
     }
     if question.is_filtered() {
         steps.push("keep those that the filter matches".to_owned());
@@ -90,8 +98,29 @@ fn steps(answer: &Value, question: &Question) -> Vec<String> {
     steps
 }
 
+/// The ways that an intersection or a union is of.
+fn ways_of(way: &Value) -> String {
+    let names = way["ways"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |name: &Value| match name.as_str() {
+        Some("id") | None => "the ids".to_owned(),
+        Some(name) => format!("index {name}"),
+    };
+    names.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 fn about(way: &Value) -> String {
     way["rows"].as_u64().map_or_else(|| "some".to_owned(), |rows| format!("about {}", units::count(rows)))
+}
+
+/// What a way is called.
+fn name(way: &Value) -> String {
+    match way["access"].as_str().unwrap_or_default() {
+        "index" => format!("index {}", way["index"].as_str().unwrap_or_default()),
+        "ids" => "some ids".to_owned(),
+        "intersection" => format!("all of {}", ways_of(way)),
+        "union" => format!("any of {}", ways_of(way)),
+        _ => "every document".to_owned(),
+    }
 }
 
 /// What it took, beside what was expected.
@@ -145,7 +174,7 @@ fn ways(answer: &Value) -> Table {
             (false, true) => "no cheaper".to_owned(),
         };
         table.row([
-            way["index"].as_str().map_or_else(|| "every document".to_owned(), |index| format!("index {index}")),
+            name(way),
             if possible { way["rows"].as_u64().map(units::count).unwrap_or_default() } else { String::new() },
             figure(cost(way)),
             verdict,
@@ -194,6 +223,25 @@ every document  10,000  11,501  21.3 times the cost  every document, then sorted
 index new                       not possible         it is being built
 
 at revision 7; a cost of 1 is passing over one document"#,
+        );
+    }
+
+    #[test]
+    fn several_ways_at_once_and_ids() {
+        let step = |plan: Value, bounds: Value| {
+            let answer = json!({"plan":plan,"ordered":true,"bounds":bounds,"candidates":[plan],"revision":7});
+            steps(&answer, &question(&["--filter", "{}"]).unwrap())[..2].join("; ")
+        };
+        let plan = json!({"access":"union","index":null,"ways":["a","id"],"rows":30});
+        assert_eq!(name(&plan), "any of index a, the ids");
+        assert_eq!(
+            step(plan, json!([])),
+            "gather the ids that any of index a, the ids lead to: about 30; fetch their documents"
+        );
+        let plan = json!({"access":"ids","index":null,"rows":3});
+        assert_eq!(
+            step(plan, json!([{"id":{"$gte":"k"}}])),
+            r#"look at the documents where {"id":{"$gte":"k"}}: about 3; keep those that the filter matches"#
         );
     }
 

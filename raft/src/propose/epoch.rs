@@ -10,7 +10,9 @@ use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::depth::Depth;
 use super::{Answer, Control, Intake, Parts, Task};
 use crate::leadership::Leadership;
 use crate::types::{Applied, CommittedLeaderId, Proposal, TypeConfig};
@@ -31,6 +33,7 @@ type Handed = oneshot::Receiver<ClientWriteResult<TypeConfig>>;
 /// An entry that was handed to the log.
 struct InFlight {
     seq: u64,
+    began: Instant,
     tasks: Vec<(Task, Outcome)>,
     result: Handed,
 }
@@ -40,6 +43,7 @@ pub(super) type Seen = HashMap<(u64, u64), u32>;
 
 pub(super) struct Epoch<'a> {
     parts: &'a mut Parts,
+    depth: &'a mut Depth,
     decider: Decider,
     /// Commands to be decided before those of the intake.
     waiting: &'a mut VecDeque<Task>,
@@ -64,6 +68,7 @@ pub(super) struct Epoch<'a> {
 impl<'a> Epoch<'a> {
     pub(super) fn new(
         parts: &'a mut Parts,
+        depth: &'a mut Depth,
         decider: Decider,
         waiting: &'a mut VecDeque<Task>,
         seen: &'a mut Seen,
@@ -71,6 +76,7 @@ impl<'a> Epoch<'a> {
         Self {
             applied_seq: parts.engine.meta().seq,
             parts,
+            depth,
             decider,
             waiting,
             seen,
@@ -136,7 +142,7 @@ impl<'a> Epoch<'a> {
     }
 
     fn takes(&self) -> bool {
-        self.end.is_none() && !self.paused && self.in_flight.len() < self.parts.entries_in_flight_max
+        self.end.is_none() && !self.paused && self.in_flight.len() < self.depth.allowed()
     }
 
     /// Decides what waits, as long as the log has room, and hands it over.
@@ -219,6 +225,8 @@ impl<'a> Epoch<'a> {
         let bytes = batch.encode_to_vec();
         self.parts.metrics.entry_commands.observe(tasks.len() as f64);
         self.parts.metrics.entry_bytes.observe(bytes.len() as f64);
+        self.depth.handed_over(bytes.len());
+        let began = Instant::now();
         let (responder, result) = ProgressResponder::complete_only();
         let request = self
             .parts
@@ -230,16 +238,18 @@ impl<'a> Epoch<'a> {
             tracing::error!(%fatal, "the log takes no more entries");
             self.end = Some(End::TermOver);
         }
-        self.in_flight.push_back(InFlight { seq, tasks, result });
+        self.in_flight.push_back(InFlight { seq, began, tasks, result });
         self.parts.metrics.entries_in_flight.set(self.in_flight.len() as i64);
     }
 
     /// Takes the result of the oldest entry in flight.
     fn handed(&mut self, result: Option<ClientWriteResult<TypeConfig>>) {
+        let in_flight = self.in_flight.len();
         let Some(entry) = self.in_flight.pop_front() else { return };
         self.parts.metrics.entries_in_flight.set(self.in_flight.len() as i64);
         match result {
             Some(Ok(response)) if *response.response() == Applied::Effective || planted!("void-acknowledged") => {
+                self.depth.done(entry.began, in_flight);
                 self.applied_seq = entry.seq;
                 self.decider.applied(entry.seq);
                 self.forget_acknowledged();

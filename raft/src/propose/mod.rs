@@ -8,6 +8,7 @@
 //!
 //! Commands that come while entries are in flight gather and travel together in the next one (natural batching).
 
+mod depth;
 mod epoch;
 mod intake;
 mod task;
@@ -26,6 +27,7 @@ use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::progress::Applied;
 use crate::reads::{LeaderReads, ReadPoint};
+use depth::Depth;
 use epoch::{End, Epoch};
 use intake::{Entrance, Intake, intake};
 pub(crate) use task::{Answer, Place, Reply, Task};
@@ -42,6 +44,7 @@ pub(crate) struct Parts {
     pub(crate) fence: Fence,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) entry_bytes_max: usize,
+    pub(crate) entries_in_flight_min: usize,
     pub(crate) entries_in_flight_max: usize,
     pub(crate) intake_max: usize,
     pub(crate) intake_bytes_max: usize,
@@ -69,8 +72,8 @@ impl Proposer {
     pub(crate) fn start(parts: Parts) -> Self {
         let (entrance, tasks) = intake(parts.intake_max, parts.intake_bytes_max, parts.metrics.clone());
         let (control, controls) = mpsc::channel(16);
-        let barred = None;
-        tokio::spawn(Loop { parts, tasks, controls, barred }.run());
+        let depth = Depth::new(parts.entries_in_flight_min, parts.entries_in_flight_max);
+        tokio::spawn(Loop { parts, tasks, controls, depth, barred: None }.run());
         Self { entrance, control }
     }
 
@@ -105,6 +108,7 @@ struct Loop {
     parts: Parts,
     tasks: Intake,
     controls: mpsc::Receiver<Control>,
+    depth: Depth,
     /// A term in which this node proposes nothing more.
     barred: Option<u64>,
 }
@@ -150,7 +154,7 @@ impl Loop {
         loop {
             let decider = Decider::begin(self.parts.engine.clone(), term)?;
             self.tasks.begin_anew();
-            let mut epoch = Epoch::new(&mut self.parts, decider, &mut waiting, &mut seen);
+            let mut epoch = Epoch::new(&mut self.parts, &mut self.depth, decider, &mut waiting, &mut seen);
             let end = epoch.run(&mut self.tasks, &mut self.controls).await?;
             tracing::debug!(term, ?end, "an epoch ended");
             match end {

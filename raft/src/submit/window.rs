@@ -14,6 +14,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::shortest::Shortest;
+
 /// The window never shrinks below this.
 const PLACES_MIN: f64 = 16.0;
 /// Places that a round trip of the whole window adds.
@@ -24,8 +26,6 @@ const SHRINK: f64 = 0.75;
 const WAITING_MAX: f64 = 512.0;
 /// How much of the time that commands take is the newest one's.
 const SMOOTHING: f64 = 1.0 / 64.0;
-/// How long the shortest time counts, once and a half again.
-const SHORTEST_FOR: Duration = Duration::from_secs(120);
 /// How long the window keeps its size then: what comes back in that time was under way before.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,13 +45,6 @@ struct State {
     /// How long commands take, seconds; 0 at first.
     took: f64,
     shortest: Shortest,
-}
-
-/// The shortest time of the last minutes, seconds.
-struct Shortest {
-    of_former_period: f64,
-    of_period: f64,
-    period_began: Option<Instant>,
 }
 
 /// A command's place in the window, given back when it is dropped.
@@ -111,22 +104,6 @@ impl Window {
     /// Notes that the leader has turned a command away.
     pub(super) fn turned_away(&self) {
         self.state.lock().shrink(Instant::now(), PLACES_MIN);
-    }
-}
-
-impl Default for Shortest {
-    fn default() -> Self {
-        Self { of_former_period: f64::INFINITY, of_period: f64::INFINITY, period_began: None }
-    }
-}
-
-impl Shortest {
-    fn note(&mut self, now: Instant, took: f64) -> f64 {
-        if now.duration_since(*self.period_began.get_or_insert(now)) >= SHORTEST_FOR {
-            *self = Self { of_former_period: self.of_period, of_period: took, period_began: Some(now) };
-        }
-        self.of_period = self.of_period.min(took);
-        self.of_period.min(self.of_former_period)
     }
 }
 

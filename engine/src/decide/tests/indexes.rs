@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_index_is_built_by_steps_and_kept_by_writes() {
-    view::CHEAP_FETCHES.set(true);
+    view::CHEAP.set(view::Cheap::Fetches);
     check(
         r#"
         insert c [{"id":"a","n":3},{"id":"b","n":1},{"id":"d","n":2}] => changed 3 a@3 b@3 d@3 created
@@ -72,7 +72,7 @@ fn a_step_passes_over_what_has_changed_since() {
 /// Kept by `indexes::claim`, and by the owners in the overlay: the state does not know yet what is decided.
 #[test]
 fn unique_values_belong_to_one_document() {
-    view::CHEAP_FETCHES.set(true);
+    view::CHEAP.set(view::Cheap::Fetches);
     check(
         r#"
         index c {"name":"u","fields":["n"],"unique":true} => changed 3 collection 2
@@ -104,7 +104,7 @@ fn unique_values_belong_to_one_document() {
 
 #[test]
 fn a_build_that_meets_a_document_against_it_fails_and_says_so() {
-    view::CHEAP_FETCHES.set(true);
+    view::CHEAP.set(view::Cheap::Fetches);
     check(
         r#"
         insert c [{"id":"a","n":1},{"id":"b","n":2},{"id":"d","n":1}] => changed 3 a@3 b@3 d@3 created
@@ -131,7 +131,7 @@ fn a_build_that_meets_a_document_against_it_fails_and_says_so() {
 
 #[test]
 fn a_new_leader_goes_on_where_the_last_one_stopped() {
-    view::CHEAP_FETCHES.set(true);
+    view::CHEAP.set(view::Cheap::Fetches);
     check(
         r#"
         insert c [{"id":"a","n":3},{"id":"b","n":1},{"id":"d","n":2}] => changed 3 a@3 b@3 d@3 created
@@ -202,7 +202,7 @@ fn the_cheapest_way_is_taken() {
 /// Kept by the second look of `expire`: what is found is one thing, what is deleted another.
 #[test]
 fn documents_go_when_their_time_is_over() {
-    view::CHEAP_FETCHES.set(true);
+    view::CHEAP.set(view::Cheap::Fetches);
     // The clock of the test begins at 22:13:20.
     check(
         r#"

@@ -132,7 +132,7 @@ fn pages_are_bounded() {
 /// Kept by the byte behind the id in `Through::behind`: the former entry of a page's last document is passed over too.
 #[test]
 fn a_cursor_in_the_order_of_an_index_passes_over_what_has_changed_since() {
-    CHEAP_FETCHES.set(true);
+    CHEAP.set(Cheap::Fetches);
     for (order, pages) in [("n", [["a", "b"], ["d", "e"]]), ("n.desc", [["e", "d"], ["b", "a"]])] {
         let mut leader = check(
             r#"

@@ -67,7 +67,7 @@ fn what_may_look_at_every_document_is_refused() {
     let view = leader.node.view();
     let explained = view.explain(&view.collection("c").unwrap(), &everything[0].0, false, &|| false).unwrap();
     let scan = explained.candidates.iter().find(|way| way.chosen).unwrap();
-    assert!(scan.index.is_none() && scan.cost.is_infinite() && scan.reason.contains("forbids"), "{scan:?}");
+    assert!(scan.way == Way::Scan && scan.cost.is_infinite() && scan.reason.contains("forbids"), "{scan:?}");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_use_of_an_index_is_counted() {
     leader.build(100);
     leader.apply();
     assert_eq!(figures(&leader), (0, None, 0));
-    CHEAP_FETCHES.set(true);
+    CHEAP.set(Cheap::Fetches);
     for _ in 0..3 {
         list(&leader, "c", &asked(r#"{"n":1}"#, "", Count::None)).unwrap();
         list(&leader, "c", &asked("", "", Count::None)).unwrap();
@@ -108,7 +108,7 @@ fn a_long_stretch_of_an_index_is_estimated_by_its_size() {
         let view = leader.node.view();
         let query = asked(text, "", Count::None);
         let explained = view.explain(&view.collection("c").unwrap(), &query, false, &|| false).unwrap();
-        explained.candidates.iter().find(|way| way.index.is_some()).unwrap().rows
+        explained.candidates.iter().find(|way| matches!(way.way, Way::Index(_))).unwrap().rows
     };
     // Nothing is on disk yet: half is as good a guess as any.
     assert_eq!(estimated(&leader, r#"{"n":{"$lt":5000}}"#), 10_000.0);

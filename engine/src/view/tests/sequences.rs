@@ -37,7 +37,7 @@ struct Stage {
 
 #[test]
 fn the_engine_does_what_the_model_does() {
-    CHEAP_FETCHES.set(true);
+    CHEAP.set(Cheap::Fetches);
     let stage = RefCell::new(Stage { leader: Leader::new(), sequences: 0 });
     let mut runner = TestRunner::new_with_rng(config(SEQUENCES), rng(1));
     let played = runner.run(&sequence(LONGEST), |ops| {

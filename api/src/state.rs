@@ -139,7 +139,7 @@ impl ApiState {
     /// and then: whether it should give up, because its time is over or nobody waits for it any more.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, ReadError> + Send + 'static,
+        work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Problem> {
         let turn = tokio::time::timeout(self.options().request_timeout, self.0.queries.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = turn else {

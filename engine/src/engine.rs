@@ -15,6 +15,7 @@ use crate::apply::{self, Applied, ApplyEntry};
 use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::helpers::Helpers;
 use crate::home::{self, Home};
 use crate::kv::{Env, Store};
 use crate::limits::Limits;
@@ -46,6 +47,7 @@ pub(crate) struct Current {
     view: Arc<Mutex<Option<Arc<View>>>>,
     pub(crate) recent: Arc<Recent>,
     pub(crate) uses: Arc<Uses>,
+    pub(crate) helpers: Arc<Helpers>,
     /// Behind the store: the files outlive it.
     pub(crate) generation: Arc<Folder>,
 }
@@ -272,7 +274,8 @@ fn open_store(env: &dyn Env, dir: PathBuf, limits: &Limits) -> Result<Current, E
     let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
     let (meta, generation) = (Arc::new(meta), Arc::new(Folder::new(dir)));
     let recent = Arc::new(Recent::new(limits.recent_bytes_max));
-    Ok(Current { store, meta, catalog, view: Arc::default(), recent, uses: Arc::default(), generation })
+    let helpers = Arc::new(Helpers::new(limits.query_helpers_max));
+    Ok(Current { store, meta, catalog, view: Arc::default(), recent, uses: Arc::default(), helpers, generation })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

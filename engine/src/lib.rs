@@ -11,10 +11,12 @@ mod collect;
 pub mod decide;
 mod engine;
 mod error;
+mod exact;
 pub mod filter;
 mod folder;
 #[doc(hidden)]
 pub mod fuzzing;
+mod helpers;
 mod home;
 pub mod index;
 pub mod json;

@@ -37,6 +37,8 @@ pub struct Limits {
     pub query_bytes_max: usize,
     /// Documents that a query may meet through an index that leads to some more than once.
     pub query_ids_max: usize,
+    /// Threads that help queries which look at very many documents, for all queries together.
+    pub query_helpers_max: usize,
     /// Collections of a cluster.
     pub collections_max: usize,
     /// Indexes of a collection.
@@ -75,6 +77,7 @@ impl Default for Limits {
             query_ms_max: 30_000,
             query_bytes_max: 64 << 20,
             query_ids_max: 1_000_000,
+            query_helpers_max: std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1),
             collections_max: 1_000,
             indexes_max: 64,
             references_max: 32,

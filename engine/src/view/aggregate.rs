@@ -3,17 +3,19 @@
 //! One pass over what matches keeps a row for each group, in bounded memory. Rows are ordered by what the query asks for, and
 //! by the group's values where that leaves a tie, so pages of them are exact as pages of documents are.
 
-use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use aerodb_proto::Collection;
+use parking_lot::Mutex;
 
 use super::cursor::Position;
 use super::list::{Actual, Count, ListQuery, Page};
 use super::plan::{self, Access, Plan};
-use super::run::{Read, Run};
+use super::run::Run;
 use super::{ReadError, View};
+use crate::exact::{EXACT_SUM_BYTES, ExactSum};
 use crate::index::encode;
 use crate::json::{Path, Reached, Value};
 use crate::order::Order;
@@ -48,10 +50,14 @@ pub enum Aggregate {
 }
 
 /// What has been seen of a group for one figure.
-#[derive(Clone, Debug)]
 enum Tally {
     Count(u64),
-    Sum { whole: i128, float: Option<f64>, numbers: u64 },
+    /// Of whole numbers, and of others, which are exact either way: the order of documents changes nothing.
+    Sum {
+        whole: i128,
+        float: Option<ExactSum>,
+        numbers: u64,
+    },
     Extreme(Option<Value>),
 }
 
@@ -88,25 +94,53 @@ impl Aggregate {
         match (tally, value) {
             (Tally::Count(count), _) => *count += 1,
             (Tally::Sum { whole, float, numbers }, Some(value)) => {
+                let is_first = float.is_none();
                 match value {
                     Value::Int(int) => *whole += i128::from(*int),
                     Value::UInt(int) => *whole += i128::from(*int),
-                    Value::Float(number) => *float.get_or_insert(0.0) += number,
+                    Value::Float(number) => float.get_or_insert_with(ExactSum::new).add(*number),
                     _ => return Ok(0),
                 }
                 *numbers += 1;
+                let grown = if is_first && float.is_some() { EXACT_SUM_BYTES } else { 0 };
+                return Ok(grown as isize);
             }
             (Tally::Extreme(extreme), Some(value)) => {
-                let wanted = if matches!(self, Aggregate::Min(_)) { Ordering::Less } else { Ordering::Greater };
-                let replaces = |extreme: &Value| value.compare(extreme) == wanted || is_shown_before(value, extreme);
-                if extreme.as_ref().is_none_or(replaces) {
-                    let former = extreme.replace(value.clone()).map_or(0, |former| former.to_bytes().len());
-                    return Ok(value.to_bytes().len() as isize - former as isize);
-                }
+                return Ok(self.replace(extreme, value));
             }
             (Tally::Sum { .. } | Tally::Extreme(_), None) => {}
         }
         Ok(0)
+    }
+
+    /// Puts `value` in the place of an extreme that is less of one; returns by how many bytes that has grown.
+    fn replace(&self, extreme: &mut Option<Value>, value: &Value) -> isize {
+        let wanted = if matches!(self, Aggregate::Min(_)) { Ordering::Less } else { Ordering::Greater };
+        let replaces = |extreme: &Value| value.compare(extreme) == wanted || is_shown_before(value, extreme);
+        if !extreme.as_ref().is_none_or(replaces) {
+            return 0;
+        }
+        let former = extreme.replace(value.clone()).map_or(0, |former| former.to_bytes().len());
+        value.to_bytes().len() as isize - former as isize
+    }
+
+    /// Takes in what has been seen of other documents.
+    fn add_tally(&self, tally: &mut Tally, other: Tally) {
+        match (tally, other) {
+            (Tally::Count(count), Tally::Count(more)) => *count += more,
+            (Tally::Sum { whole, float, numbers }, Tally::Sum { whole: w, float: f, numbers: n }) => {
+                *whole += w;
+                *numbers += n;
+                match (float, f) {
+                    (Some(float), Some(more)) => float.add_sum(more),
+                    (float @ None, more) => *float = more,
+                    (Some(_), None) => {}
+                }
+            }
+            (Tally::Extreme(extreme), Tally::Extreme(Some(value))) => drop(self.replace(extreme, &value)),
+            // One figure has one kind of tally.
+            _ => {}
+        }
     }
 
     fn end(&self, tally: Tally) -> Value {
@@ -115,9 +149,9 @@ impl Aggregate {
             (_, Tally::Extreme(extreme)) => extreme.unwrap_or(Value::Null),
             (Aggregate::Avg(_), Tally::Sum { numbers: 0, .. }) => Value::Null,
             (Aggregate::Avg(_), Tally::Sum { whole, float, numbers }) => {
-                number((whole as f64 + float.unwrap_or(0.0)) / numbers as f64)
+                number((whole as f64 + float.map_or(0.0, ExactSum::rounded)) / numbers as f64)
             }
-            (_, Tally::Sum { whole, float: Some(float), .. }) => number(whole as f64 + float),
+            (_, Tally::Sum { whole, float: Some(float), .. }) => number(whole as f64 + float.rounded()),
             (_, Tally::Sum { whole, float: None, .. }) => match (i64::try_from(whole), u64::try_from(whole)) {
                 (Ok(int), _) => Value::Int(int),
                 (_, Ok(int)) => Value::UInt(int),
@@ -178,12 +212,12 @@ impl View {
         collection: &Collection,
         query: &ListQuery,
         grouping: &Grouping,
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Page, Actual, Plan), ReadError> {
         let (start, revision, fingerprint) = self.begin(collection, query)?;
         let documents = grouping.documents(query);
         let plan = self.take_plan(collection, &documents, revision)?;
-        let actual = Cell::default();
+        let actual = Mutex::default();
         let (view, members) = (self, query.members());
         let run = Run { view, collection, query: &documents, revision, start: None, expired, actual: &actual, members };
         let mut rows = self.rows(&run, &plan.access, grouping, &query.order)?;
@@ -204,50 +238,111 @@ impl View {
             _ => None,
         };
         let items: Vec<_> = page.into_iter().map(|row| row.value.to_bytes().into()).collect();
-        let actual = Actual { returned: items.len() as u64, ..actual.get() };
+        let actual = Actual { returned: items.len() as u64, ..actual.into_inner() };
         Ok((Page { items, next_cursor, count, revision }, actual, plan))
     }
 
     fn rows(&self, run: &Run<'_>, access: &Access, grouping: &Grouping, order: &Order) -> Result<Vec<Row>, ReadError> {
-        let mut groups: HashMap<Vec<u8>, Group> = HashMap::new();
-        let begin = |values: Vec<Value>| Group {
-            values,
-            tallies: grouping.aggregates.iter().map(|(_, aggregate)| aggregate.begin()).collect(),
+        let bytes_max = isize::try_from(self.limits.query_bytes_max).unwrap_or(isize::MAX);
+        let check = |groups: &Groups<'_>| {
+            if groups.bytes <= bytes_max {
+                return Ok(());
+            }
+            let problem = "there are more groups than a query may keep in memory: narrow the filter, or group by less";
+            Err(ReadError::TooExpensive(problem.into()))
         };
-        if grouping.group_by.is_empty() {
-            groups.insert(Vec::new(), begin(Vec::new()));
-        }
-        let (mut bytes, bytes_max) = (0_isize, isize::try_from(self.limits.query_bytes_max).unwrap_or(isize::MAX));
-        let mut key = Vec::new();
-        run.each(access, None, Read::Always, |_, document| {
-            key.clear();
-            for path in &grouping.group_by {
-                encode::encode(single(path, document)?, &mut key);
-            }
-            if !groups.contains_key(&key) {
-                let values = grouping.group_by.iter().map(|path| single(path, document).cloned());
-                bytes += (2 * key.len() + GROUP_BYTES + TALLY_BYTES * grouping.aggregates.len()) as isize;
-                groups.insert(key.clone(), begin(values.collect::<Result<_, _>>()?));
-            }
-            if let Some(group) = groups.get_mut(&key) {
-                for (path, shown) in grouping.group_by.iter().zip(&mut group.values) {
-                    let value = single(path, document)?;
-                    if is_shown_before(value, shown) {
-                        shown.clone_from(value);
-                    }
-                }
-                for ((_, aggregate), tally) in grouping.aggregates.iter().zip(&mut group.tallies) {
-                    bytes += aggregate.add(tally, document)?;
-                }
-            }
-            if bytes > bytes_max {
-                let problem =
-                    "there are more groups than a query may keep in memory: narrow the filter, or group by less";
-                return Err(ReadError::TooExpensive(problem.into()));
-            }
-            Ok(true)
+        let new = || Groups::new(grouping);
+        let parts = run.each_in_parts(access, new, |groups, _, document| {
+            groups.add(document)?;
+            check(groups)
         })?;
-        groups.into_iter().map(|(key, group)| Row::of(key, group, grouping, order)).collect()
+        let mut parts = parts.into_iter();
+        let mut groups = parts.next().unwrap_or_else(new);
+        for part in parts {
+            groups.add_groups(part);
+            check(&groups)?;
+        }
+        groups.rows.into_iter().map(|(key, group)| Row::of(key, group, grouping, order)).collect()
+    }
+}
+
+/// The groups that were met so far.
+struct Groups<'a> {
+    grouping: &'a Grouping,
+    /// By their encoded values.
+    rows: HashMap<Vec<u8>, Group>,
+    /// What they take, about.
+    bytes: isize,
+    /// Kept for its memory.
+    key: Vec<u8>,
+}
+
+impl<'a> Groups<'a> {
+    fn new(grouping: &'a Grouping) -> Self {
+        let mut groups = Self { grouping, rows: HashMap::new(), bytes: 0, key: Vec::new() };
+        if grouping.group_by.is_empty() {
+            groups.begin(Vec::new(), Vec::new());
+        }
+        groups
+    }
+
+    fn begin(&mut self, key: Vec<u8>, values: Vec<Value>) {
+        self.bytes += self.bytes_of(&key);
+        let tallies = self.grouping.aggregates.iter().map(|(_, aggregate)| aggregate.begin()).collect();
+        self.rows.insert(key, Group { values, tallies });
+    }
+
+    fn bytes_of(&self, key: &[u8]) -> isize {
+        (2 * key.len() + GROUP_BYTES + TALLY_BYTES * self.grouping.aggregates.len()) as isize
+    }
+
+    /// Takes in a document.
+    fn add(&mut self, document: &Value) -> Result<(), ReadError> {
+        let Grouping { group_by, aggregates } = self.grouping;
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        for path in group_by {
+            encode::encode(single(path, document)?, &mut key);
+        }
+        if !self.rows.contains_key(&key) {
+            let values = group_by.iter().map(|path| single(path, document).cloned());
+            self.begin(key.clone(), values.collect::<Result<_, _>>()?);
+        }
+        if let Some(group) = self.rows.get_mut(&key) {
+            for (path, shown) in group_by.iter().zip(&mut group.values) {
+                show(shown, single(path, document)?);
+            }
+            for ((_, aggregate), tally) in aggregates.iter().zip(&mut group.tallies) {
+                self.bytes += aggregate.add(tally, document)?;
+            }
+        }
+        self.key = key;
+        Ok(())
+    }
+
+    /// Takes in the groups of other documents.
+    fn add_groups(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        for (key, group) in other.rows {
+            let twice = self.bytes_of(&key);
+            match self.rows.entry(key) {
+                Entry::Vacant(vacant) => drop(vacant.insert(group)),
+                Entry::Occupied(mut known) => {
+                    self.bytes -= twice;
+                    let known = known.get_mut();
+                    known.values.iter_mut().zip(&group.values).for_each(|(shown, value)| show(shown, value));
+                    let figures = self.grouping.aggregates.iter().zip(&mut known.tallies).zip(group.tallies);
+                    figures.for_each(|(((_, aggregate), tally), other)| aggregate.add_tally(tally, other));
+                }
+            }
+        }
+    }
+}
+
+/// Shows `value` in the place of an equal one, if it is the one to show.
+fn show(shown: &mut Value, value: &Value) {
+    if is_shown_before(value, shown) {
+        shown.clone_from(value);
     }
 }
 

@@ -63,7 +63,7 @@ impl View {
         index: &Index,
         revision: u64,
         stretches: &[Stretch],
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, ReadError> {
         let mut count = 0;
         for stretch in stretches {

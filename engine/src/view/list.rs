@@ -1,8 +1,7 @@
 //! Lists: filter, order, page. The first page fixes a revision; all its following pages are read at it.
 
-use std::cell::Cell;
-
 use aerodb_proto::{Candidate, Collection};
+use parking_lot::Mutex;
 
 use super::aggregate::Grouping;
 use super::cursor::Position;
@@ -131,6 +130,16 @@ pub struct Actual {
     pub examined_bytes: u64,
 }
 
+impl Actual {
+    /// What another part took, too.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.examined += other.examined;
+        self.matched += other.matched;
+        self.returned += other.returned;
+        self.examined_bytes += other.examined_bytes;
+    }
+}
+
 impl View {
     /// The page that `query` asks for. `expired` is asked now and then; when it says true the query ends.
     ///
@@ -140,7 +149,7 @@ impl View {
         &self,
         collection: &Collection,
         query: &ListQuery,
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<Page, ReadError> {
         Ok(self.run(collection, query, expired)?.0)
     }
@@ -154,13 +163,13 @@ impl View {
         &self,
         collection: &Collection,
         filter: Filter,
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Vec<Candidate>, bool), ReadError> {
         let limit = self.limits.bulk_documents_max + 1;
         let query = &ListQuery { filter: Some(filter), ..ListQuery::of(limit) };
         let revision = self.revision();
         let plan = self.take_plan(collection, query, revision)?;
-        let (actual, members) = (&Cell::default(), query.members());
+        let (actual, members) = (&Mutex::default(), query.members());
         let run = Run { view: self, collection, query, revision, start: None, expired, actual, members };
         let mut found = Vec::new();
         if plan.access.covers() {
@@ -190,7 +199,7 @@ impl View {
         collection: &Collection,
         query: &ListQuery,
         analyze: bool,
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<Explained, ReadError> {
         if analyze {
             let (page, actual, plan) = self.run(collection, query, expired)?;
@@ -235,11 +244,11 @@ impl View {
         Ok((start, revision, fingerprint))
     }
 
-    fn run(
+    pub(super) fn run(
         &self,
         collection: &Collection,
         query: &ListQuery,
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Page, Actual, Plan), ReadError> {
         if let Some(grouping) = &query.grouping {
             return self.group(collection, query, grouping, expired);
@@ -247,7 +256,7 @@ impl View {
         let (start, revision, fingerprint) = self.begin(collection, query)?;
         let revision = if planted!("cursor-at-the-latest") { self.revision() } else { revision };
         let plan = self.take_plan(collection, query, revision)?;
-        let actual = Cell::default();
+        let actual = Mutex::default();
         let members = query.members();
         let run = Run { view: self, collection, query, revision, start, expired, actual: &actual, members };
         let mut found = if plan.access.is_ordered() { run.ordered(&plan.access)? } else { run.sorted(&plan.access)? };
@@ -259,7 +268,7 @@ impl View {
             None => None,
         };
         let items: Vec<_> = found.rows.drain(..).map(|row| row.body).collect();
-        let actual = Actual { returned: items.len() as u64, ..actual.get() };
+        let actual = Actual { returned: items.len() as u64, ..actual.into_inner() };
         Ok((Page { items, next_cursor, count: found.count, revision }, actual, plan))
     }
 

@@ -10,6 +10,7 @@ mod history;
 mod indexes;
 mod list;
 mod maintain;
+mod parts;
 mod plan;
 mod run;
 mod schemas;
@@ -41,6 +42,7 @@ use crate::catalog::{API_KEYS, Catalog, is_system};
 use crate::engine::{Current, decode_meta};
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::helpers::Helpers;
 use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
 use crate::recent::Recent;
@@ -56,6 +58,7 @@ pub struct View {
     limits: Limits,
     recent: Arc<Recent>,
     uses: Arc<Uses>,
+    helpers: Arc<Helpers>,
     /// Behind the snapshot: the files outlive it.
     _generation: Arc<Folder>,
 }
@@ -133,8 +136,8 @@ impl View {
             true => cached.clone(),
             false => Arc::new(Catalog::load(&*snapshot, meta.catalog_revision)?),
         };
-        let (recent, uses) = (current.recent.clone(), current.uses.clone());
-        Ok(Self { snapshot, meta, catalog, limits, recent, uses, _generation: current.generation.clone() })
+        let (recent, uses, helpers) = (current.recent.clone(), current.uses.clone(), current.helpers.clone());
+        Ok(Self { snapshot, meta, catalog, limits, recent, uses, helpers, _generation: current.generation.clone() })
     }
 
     /// The revision of this view.

@@ -1,11 +1,11 @@
 //! A list being made: documents come from a source, are checked against the filter, and fill a page.
 
-use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use aerodb_proto::Collection;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::cursor::Position;
 use super::list::{Actual, Count, ListQuery};
@@ -28,8 +28,8 @@ pub(super) struct Run<'a> {
     pub(super) query: &'a ListQuery,
     pub(super) revision: u64,
     pub(super) start: Option<Position>,
-    pub(super) expired: &'a dyn Fn() -> bool,
-    pub(super) actual: &'a Cell<Actual>,
+    pub(super) expired: &'a (dyn Fn() -> bool + Sync),
+    pub(super) actual: &'a Mutex<Actual>,
     /// What is read of each document.
     pub(super) members: Members,
 }
@@ -152,33 +152,34 @@ impl Run<'_> {
         let skip = self.skip();
         let wanted = skip + self.query.limit;
         let order = &self.query.order;
-        let mut heap: BinaryHeap<Ranked<'_>> = BinaryHeap::new();
-        let mut matched = 0;
-        let mut bytes = 0;
-        let mut more = false;
-        self.each(access, None, Read::Always, |met, value| {
-            matched += 1;
+        let new = || Best { order, wanted, heap: BinaryHeap::new(), bytes: 0, matched: 0, more: false };
+        let parts = self.each_in_parts(access, new, |best, met, value| {
+            best.matched += 1;
             if !self.is_behind_start(value, met.id)? {
-                return Ok(true);
+                return Ok(());
             }
-            if heap.len() == wanted {
-                more = true;
-                let Some(Ranked { row: worst, .. }) = heap.peek() else { return Ok(true) };
+            if best.heap.len() == wanted {
+                best.more = true;
+                let Some(Ranked { row: worst, .. }) = best.heap.peek() else { return Ok(()) };
                 if order.compare_document(value, met.id, (&worst.key, &worst.id)).map_err(unsortable)?.is_gt() {
-                    return Ok(true);
+                    return Ok(());
                 }
-                bytes -= heap.pop().map_or(0, |ranked| ranked.row.body.len());
             }
             let key = order.key(value).map_err(unsortable)?;
-            bytes += met.body.len();
-            heap.push(Ranked { order, row: Row { key, id: met.id.to_owned(), body: met.body.to_bytes() } });
-            if bytes > 4 * self.view.limits.page_bytes_max {
-                let problem =
-                    "sorting needs more memory than a query may take: ask for fewer items, or a narrower filter";
-                return Err(ReadError::TooExpensive(problem.into()));
-            }
-            Ok(true)
+            best.add(Row { key, id: met.id.to_owned(), body: met.body.to_bytes() });
+            self.check_memory(best.bytes)
         })?;
+        let mut parts = parts.into_iter();
+        let mut best = parts.next().unwrap_or_else(new);
+        for part in parts {
+            best.matched += part.matched;
+            best.more |= part.more;
+            for Ranked { row, .. } in part.heap {
+                best.add(row);
+            }
+            self.check_memory(best.bytes)?;
+        }
+        let Best { heap, matched, more, .. } = best;
         let count = self.count(access, matched)?;
         let mut rows: Vec<Row> = heap.into_sorted_vec().into_iter().skip(skip).map(|ranked| ranked.row).collect();
         if let Some(select) = &self.query.select {
@@ -212,7 +213,7 @@ impl Run<'_> {
         let reads = filter.is_some() || read == Read::Always;
         let mut reader = body::Reader::new(self.members.clone());
         let mut source = Source::new(self, access)?;
-        let mut actual = self.actual.get();
+        let mut actual = Actual::default();
         let (mut steps, mut bytes) = (0, 0);
         while let Some(met) = source.next()? {
             (steps, bytes) = (steps + 1, bytes + met.body.len());
@@ -229,7 +230,7 @@ impl Run<'_> {
                 break;
             }
         }
-        self.actual.set(actual);
+        self.actual.lock().add(&actual);
         Ok(())
     }
 
@@ -237,6 +238,14 @@ impl Run<'_> {
     pub(super) fn check_time(&self) -> Result<(), ReadError> {
         if (self.expired)() {
             let problem = "the query ran out of time: narrow the filter, or page by cursor";
+            return Err(ReadError::TooExpensive(problem.into()));
+        }
+        Ok(())
+    }
+
+    fn check_memory(&self, bytes: usize) -> Result<(), ReadError> {
+        if bytes > 4 * self.view.limits.page_bytes_max {
+            let problem = "sorting needs more memory than a query may take: ask for fewer items, or a narrower filter";
             return Err(ReadError::TooExpensive(problem.into()));
         }
         Ok(())
@@ -260,6 +269,32 @@ fn damaged(error: json::Error) -> ReadError {
 
 fn unsortable(error: order::Error) -> ReadError {
     ReadError::InvalidOrder(error.to_string())
+}
+
+/// The first rows of an order that were met so far.
+struct Best<'a> {
+    order: &'a Order,
+    /// Rows to keep.
+    wanted: usize,
+    heap: BinaryHeap<Ranked<'a>>,
+    /// Bytes of their bodies.
+    bytes: usize,
+    /// Documents that matched.
+    matched: u64,
+    /// There are others.
+    more: bool,
+}
+
+impl Best<'_> {
+    /// Keeps `row`, instead of the last one where there are enough.
+    fn add(&mut self, row: Row) {
+        self.bytes += row.body.len();
+        self.heap.push(Ranked { order: self.order, row });
+        if self.heap.len() > self.wanted {
+            self.more = true;
+            self.bytes -= self.heap.pop().map_or(0, |ranked| ranked.row.body.len());
+        }
+    }
 }
 
 struct Ranked<'a> {

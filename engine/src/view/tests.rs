@@ -15,6 +15,7 @@ mod covers;
 mod cursors;
 mod groups;
 mod model;
+mod parts;
 mod reads;
 mod recent;
 mod scans;

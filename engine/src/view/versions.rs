@@ -58,7 +58,7 @@ impl View {
         &self,
         collection: &Collection,
         query: &VersionsQuery,
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<Versions, ReadError> {
         let fingerprint = format!("history\0{}\0{}\0{}", collection.id, query.id, query.caller).into_bytes();
         let start = match &query.cursor {
@@ -88,7 +88,7 @@ impl View {
         start: Option<Start>,
         revision: u64,
         page: &mut Page,
-        expired: &dyn Fn() -> bool,
+        expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), ReadError> {
         let (collection, id) = (collection.id, query.id.as_bytes());
         let oldest = self.watermark(collection)?;

@@ -6,6 +6,7 @@ mod settings;
 mod settle;
 
 use aerodb_engine::View;
+use aerodb_engine::view::CollectionStats;
 use aerodb_proto as proto;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -13,7 +14,7 @@ use http::{HeaderValue, StatusCode, header};
 use proto::command::Op;
 use proto::outcome;
 use references::NewReference;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use settings::{SchemaChange, Validation, new_schema, raw};
 use utoipa::ToSchema;
@@ -51,7 +52,7 @@ pub(crate) struct NewCollection {
     name: String,
     /// How long earlier versions and changes are kept.
     #[serde(default)]
-    history: Option<HistorySettings>,
+    history: Option<HistoryChange>,
     /// False: a query that would have to look at every document is refused. True unless said otherwise.
     #[serde(default)]
     full_scans: Option<bool>,
@@ -68,12 +69,44 @@ pub(crate) struct NewCollection {
     references: Option<Box<RawValue>>,
 }
 
-/// How a collection keeps its history.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// How a collection keeps its history: earlier versions, and the events of its feed. What is beyond one of these bounds goes.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct HistorySettings {
     /// Seconds; 3600 unless said otherwise.
     retention_seconds: u64,
+    /// Revisions back from the cluster's latest; null without such a bound.
+    revisions_max: Option<u64>,
+    /// Bytes of earlier versions, events and former entries of indexes, before they are compressed; null without such a bound.
+    bytes_max: Option<u64>,
+}
+
+/// What is wanted of a collection's history; what is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryChange {
+    /// Seconds.
+    retention_seconds: Option<u64>,
+    /// Revisions back from the cluster's latest; null for no such bound.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u64>)]
+    revisions_max: Option<Option<u64>>,
+    /// Bytes of earlier versions, events and former entries of indexes, before they are compressed; null for no such bound.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u64>)]
+    bytes_max: Option<Option<u64>>,
+}
+
+impl HistoryChange {
+    /// The bounds on revisions and bytes, as commands have them: 0 for none.
+    fn bounds(&self) -> (Option<u64>, Option<u64>) {
+        let number = |bound: Option<Option<u64>>| bound.map(Option::unwrap_or_default);
+        (number(self.revisions_max), number(self.bytes_max))
+    }
+}
+
+/// Tells null from what is absent.
+fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(input).map(Some)
 }
 
 /// A collection.
@@ -117,6 +150,8 @@ pub(crate) struct Stats {
     documents: u64,
     /// Bytes of the latest versions, as JSON.
     bytes: u64,
+    /// Bytes of earlier versions, events and former entries of indexes that are kept, before they are compressed.
+    history_bytes: u64,
     revision: u64,
 }
 
@@ -138,7 +173,11 @@ impl Collection {
             name: collection.name.clone(),
             created_at: rfc3339(collection.created_ms),
             created_revision: collection.created_revision,
-            history: HistorySettings { retention_seconds: collection.history_retention_seconds },
+            history: HistorySettings {
+                retention_seconds: collection.history_retention_seconds,
+                revisions_max: Some(collection.history_revisions_max).filter(|max| *max != 0),
+                bytes_max: Some(collection.history_bytes_max).filter(|max| *max != 0),
+            },
             full_scans: !collection.full_scans_forbidden,
             schema: schema.map(|schema| raw(&schema.json)).transpose()?,
             validation: schema.map(|schema| schema.validation().into()),
@@ -177,10 +216,13 @@ async fn create(State(state): State<ApiState>, caller: Caller, request: Request)
     }
     let body = body::whole(&state, &parts.headers, body, state.options().request_body_bytes_max).await?;
     let new = new_collection(&body.bytes, &state)?;
+    let (revisions_max, bytes_max) = new.history.as_ref().map(HistoryChange::bounds).unwrap_or_default();
     let op = Op::CreateCollection(proto::CreateCollection {
         name: new.name,
         // Zero is the cluster's own default.
-        history_retention_seconds: new.history.map_or(0, |history| history.retention_seconds),
+        history_retention_seconds: new.history.and_then(|history| history.retention_seconds).unwrap_or(0),
+        history_revisions_max: revisions_max.unwrap_or(0),
+        history_bytes_max: bytes_max.unwrap_or(0),
         schema: new_schema(new.schema.as_deref(), new.validation, &state)?,
         references: references::read(new.references.as_deref(), &state)?,
         full_scans_forbidden: new.full_scans == Some(false),
@@ -207,10 +249,17 @@ fn new_collection(body: &[u8], state: &ApiState) -> Result<NewCollection, Proble
     Ok(new)
 }
 
-fn check_history(history: Option<&HistorySettings>, state: &ApiState) -> Result<(), Problem> {
+fn check_history(history: Option<&HistoryChange>, state: &ApiState) -> Result<(), Problem> {
+    let Some(history) = history else { return Ok(()) };
     let max = state.options().history_seconds_max;
-    if history.is_some_and(|history| !(1..=max).contains(&history.retention_seconds)) {
+    if history.retention_seconds.is_some_and(|seconds| !(1..=max).contains(&seconds)) {
         return Err(Problem::parameter("/history/retention_seconds", format!("a whole number from 1 to {max}")));
+    }
+    for (name, bound) in [("revisions_max", history.revisions_max), ("bytes_max", history.bytes_max)] {
+        if bound == Some(Some(0)) {
+            let what = "a whole number of at least 1, or null for no such bound";
+            return Err(Problem::parameter(&format!("/history/{name}"), what));
+        }
     }
     Ok(())
 }
@@ -291,7 +340,8 @@ async fn stats(
     let reading = state.read_collection(&caller, only_freshness(&request)?, &name).await?;
     let (view, collection) = (reading.view, reading.collection);
     let stats = state.blocking(move |_| view.stats(&collection)).await?;
-    let stats = Stats { documents: stats.documents, bytes: stats.bytes, revision: reading.at.revision };
+    let CollectionStats { documents, bytes, history_bytes } = stats;
+    let stats = Stats { documents, bytes, history_bytes, revision: reading.at.revision };
     Ok(reading.at.mark(serialized(StatusCode::OK, &stats)?))
 }
 

@@ -383,6 +383,56 @@ async fn collections_come_and_go() {
     openapi(&walk).await;
 }
 
+/// History goes by bytes and by revisions too, on all nodes alike, and what is kept is still whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_bounded_in_bytes_and_revisions() {
+    const BYTES_MAX: u64 = 100_000;
+    let walk = Walk::start().await;
+    let made = json!({"name": "c", "history": {"bytes_max": BYTES_MAX}});
+    let made = walk.write(Method::POST, "/admin/collections", made, 201).await;
+    assert_eq!(
+        made.body["history"],
+        json!({"retention_seconds": 3_600, "revisions_max": null, "bytes_max": BYTES_MAX})
+    );
+    let text = "x".repeat(1_000);
+    for n in 0..400 {
+        let status = if n < 20 { 201 } else { 200 };
+        walk.write(Method::PUT, &format!("/api/c/{}", n % 20), json!({"n": n, "text": text}), status).await;
+    }
+    let kept = || async {
+        let bytes = walk.ok("/admin/collections/c/stats").await["history_bytes"].as_u64().unwrap();
+        anyhow::ensure!(bytes <= BYTES_MAX, "{bytes} bytes of history are kept");
+        Ok(bytes)
+    };
+    let kept = walk.cluster.wait_until(SOON, "history within its bound", kept).await.unwrap();
+    assert!(kept > BYTES_MAX / 2, "{kept} bytes of history are left");
+    // What is left is as it was; what went is said to be gone.
+    let gone = walk.get("/api/c/_changes?since=0").await;
+    assert_eq!((gone.status.as_u16(), gone.code()), (410, Some("compacted")), "{gone}");
+    let oldest = gone.body["oldest"].as_u64().unwrap_or_else(|| panic!("{gone}"));
+    let before = walk.ok(&format!("/api/c?as_of={oldest}")).await;
+    assert_eq!(before["items"].as_array().map(Vec::len), Some(20), "{before}");
+    // A feed of some of it, on any node.
+    let feed = walk.ok(&format!(r#"/api/c/_changes?since={oldest}&filter={{"n":{{"$gte":395}}}}"#)).await;
+    let lines: Vec<Value> = feed.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let updates = lines.iter().filter(|line| line["type"] == "update");
+    let seen: Vec<_> = updates.map(|line| line["document"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(seen, [395, 396, 397, 398, 399], "{lines:?}");
+    assert!(lines.iter().all(|line| line["type"] == "bookmark" || line["matches"] == true), "{lines:?}");
+    // By revisions, and no longer by bytes.
+    let change = json!({"history": {"revisions_max": 10, "bytes_max": null}});
+    let changed = walk.write(Method::PATCH, "/admin/collections/c", change, 200).await;
+    assert_eq!(changed.body["history"], json!({"retention_seconds": 3_600, "revisions_max": 10, "bytes_max": null}));
+    let revision = walk.ok("/api/c?limit=1").await["revision"].as_u64().unwrap();
+    let few = || async {
+        let gone = walk.get(&format!("/api/c?as_of={}", revision - 15)).await;
+        anyhow::ensure!(gone.code() == Some("compacted"), "{gone}");
+        Ok(())
+    };
+    walk.cluster.wait_until(SOON, "history of ten revisions", few).await.unwrap();
+    walk.cluster.wait_converged(SOON).await.unwrap();
+}
+
 /// Every route that was used is in `/openapi.json`, on every node.
 async fn openapi(walk: &Walk) {
     let used = walk.used.lock().unwrap().clone();

@@ -12,7 +12,9 @@ pub mod v1 {
 pub use v1::*;
 
 /// The set of operations that this program understands in a log entry. A node that meets a higher level stops (A9).
-pub const FEATURE_LEVEL: u32 = 3;
+pub const FEATURE_LEVEL: u32 = 4;
+/// The level from which on events say how many bytes of history were written up to them: below it, no node writes that down.
+pub const FEATURE_LEVEL_HISTORY_BYTES: u32 = 4;
 
 impl Outcome {
     /// The documents that it carries, each with the id of its collection.

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::references::NewReference;
 use super::settle::settled;
-use super::{Collection, HistorySettings, references, shape};
+use super::{Collection, HistoryChange, references, shape};
 use crate::auth::Caller;
 use crate::body;
 use crate::error::{Code, Problem};
@@ -39,7 +39,7 @@ pub(crate) struct CollectionChange {
     #[serde(default)]
     validation: Option<Validation>,
     #[serde(default)]
-    history: Option<HistorySettings>,
+    history: Option<HistoryChange>,
     /// False: a query that would have to look at every document is refused.
     #[serde(default)]
     full_scans: Option<bool>,
@@ -235,9 +235,13 @@ fn settings(name: &str, body: &[u8], state: &ApiState) -> Result<proto::ChangeSe
         Some(wanted) => Some(proto::NewReferences { references: references::read(wanted.as_deref(), state)? }),
         None => None,
     };
+    let (history_revisions_max, history_bytes_max) =
+        change.history.as_ref().map(HistoryChange::bounds).unwrap_or_default();
     Ok(proto::ChangeSettings {
         collection: name.to_owned(),
-        history_retention_seconds: change.history.map(|history| history.retention_seconds),
+        history_retention_seconds: change.history.and_then(|history| history.retention_seconds),
+        history_revisions_max,
+        history_bytes_max,
         schema,
         validation: change.validation.map(|validation| proto::Validation::from(validation).into()),
         drop_schema,

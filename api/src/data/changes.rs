@@ -7,6 +7,7 @@ use futures::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::feed::{Feed, Until};
+use super::query::filter_param;
 use crate::auth::Caller;
 use crate::consistency::{Freshness, Mode};
 use crate::error::Problem;
@@ -23,13 +24,15 @@ use crate::state::ApiState;
 /// images being null where there are none; the changes of one revision are never split. The stream ends with
 /// `{"type":"bookmark","revision"}`: everything up to there was sent, go on with `since` = that revision. With
 /// `follow=true`, or as Server-Sent Events (`Accept: text/event-stream`), it goes on with whatever happens next, and
-/// bookmarks come in between. A stream that cannot go on ends with `{"type":"error","code"}`, one that breaks off
+/// bookmarks come in between. With `filter` only changes are told of documents that match, before or after; `"matches"` says whether
+/// the document does now. A stream that cannot go on ends with `{"type":"error","code"}`, one that breaks off
 /// without a bookmark is incomplete: go on from the last revision that was complete.
 #[utoipa::path(
     get, path = "/api/{collection}/_changes", tag = "data", operation_id = "readChanges",
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("since" = Option<u64>, Query, description = "Changes after this revision; 0 without"),
+        ("filter" = Option<String>, Query, description = "Only changes of documents that match, before or after"),
         ("limit" = Option<u32>, Query, description = "End after about as many changes (a revision is never split), with a bookmark"),
         ("follow" = Option<bool>, Query, description = "Stay open and go on with whatever happens next"),
         ("consistency" = Option<String>, Query, description = "How fresh the beginning must be: `linearizable` (default), `session` or `stale`"),
@@ -53,6 +56,7 @@ pub(super) async fn changes(
     let mode = Mode::take(&mut params, headers)?;
     let since = params.take_number("since", 0, u64::MAX)?;
     let since = last_event_id(headers)?.or(since).unwrap_or(0);
+    let filter = filter_param(&mut params, state.limits())?;
     let limit = params.take_number("limit", 1, state.limits().changes_page_max as u64)?;
     let follow = params.take_bool("follow")?;
     params.finish()?;
@@ -72,7 +76,7 @@ pub(super) async fn changes(
         reading = state.read_collection(&caller, freshness, &name).await?;
     }
     let at = ReadAt { revision: reading.view.revision(), ..reading.at };
-    let mut feed = Feed::new(state, caller, reading.collection, form, since, until);
+    let mut feed = Feed::new(state, caller, reading.collection, form, filter, since, until);
     // The first part is read before the answer begins, so that its errors have a status of their own.
     let first = feed.begin(reading.view).await.map_err(|problem| problem.at(at))?;
     let parts = stream::unfold((Some(first), feed, open), |(first, mut feed, open)| async move {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use aerodb_engine::view::{Change, ChangeKind, View};
+use aerodb_engine::Matcher;
+use aerodb_engine::filter::Filter;
+use aerodb_engine::view::{Change, ChangeKind, ReadError, View};
 use aerodb_proto as proto;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -34,6 +36,8 @@ pub(super) struct Feed {
     caller: Caller,
     collection: Arc<proto::Collection>,
     form: Form,
+    /// Only changes of documents that match, before or after.
+    filter: Option<Arc<Filter>>,
     until: Until,
     /// Everything up to this revision was sent.
     since: u64,
@@ -61,6 +65,7 @@ impl Feed {
         caller: Caller,
         collection: Arc<proto::Collection>,
         form: Form,
+        filter: Option<Filter>,
         since: u64,
         until: Until,
     ) -> Self {
@@ -70,6 +75,7 @@ impl Feed {
             caller,
             collection,
             form,
+            filter: filter.map(Arc::new),
             until,
             since,
             bookmark: None,
@@ -157,12 +163,15 @@ impl Feed {
         let page = wanted.min(self.state.limits().changes_page_max);
         let bytes_max = self.state.limits().page_bytes_max.min(self.state.options().feed_page_bytes_max);
         let reached = view.revision().min(self.end);
-        let (collection, since) = (self.collection.clone(), self.since);
-        let found = self.state.blocking(move |_| view.changes(&collection, since, page, bytes_max)).await?;
-        let mut changes = found.items;
-        changes.retain(|change| change.revision <= self.end);
-        let last = changes.last().map(|change| change.revision);
-        let more = found.more && last.is_some_and(|last| last < reached);
+        let (collection, since, filter, end) = (self.collection.clone(), self.since, self.filter.clone(), self.end);
+        let found = self.state.blocking(move |_| {
+            let mut found = view.changes(&collection, since, page, bytes_max)?;
+            found.items.retain(|change| change.revision <= end);
+            let last = found.items.last().map(|change| change.revision);
+            Ok((passed(found.items, filter.as_deref())?, last, found.more))
+        });
+        let (changes, last, more) = found.await?;
+        let more = more && last.is_some_and(|last| last < reached);
         self.since = if more { last.unwrap_or(self.since) } else { reached.max(self.since) };
         let left = wanted.saturating_sub(changes.len());
         if let Until::Count(wanted) = &mut self.until {
@@ -198,13 +207,38 @@ impl Feed {
     }
 }
 
+/// A change that a feed tells of.
+struct Told {
+    change: Change,
+    /// Whether the filter matches the document now, where there is one.
+    matches: Option<bool>,
+}
+
+/// The changes of documents that `filter` matches, before or after.
+fn passed(changes: Vec<Change>, filter: Option<&Filter>) -> Result<Vec<Told>, ReadError> {
+    let Some(filter) = filter else {
+        return Ok(changes.into_iter().map(|change| Told { change, matches: None }).collect());
+    };
+    let mut matcher = Matcher::new(filter);
+    let mut told = Vec::new();
+    for change in changes {
+        let mut matches = |body: &Option<Bytes>| body.as_ref().map_or(Ok(false), |body| matcher.matches(body));
+        let (before, after) = (matches(&change.before)?, matches(&change.after)?);
+        if before || after {
+            told.push(Told { change, matches: Some(after) });
+        }
+    }
+    Ok(told)
+}
+
 /// The changes as text. The last one of a revision names it as the event's id: a client that reconnects from there has
 /// all of that revision, and one that was cut off in the middle of it gets it again as a whole.
-fn render(form: Form, changes: &[Change]) -> String {
+fn render(form: Form, changes: &[Told]) -> String {
     let mut out = String::new();
-    for (position, change) in changes.iter().enumerate() {
-        let complete = changes.get(position + 1).is_none_or(|next| next.revision != change.revision);
-        out.push_str(&frame(form, "change", complete.then_some(change.revision), &line(change)));
+    for (position, told) in changes.iter().enumerate() {
+        let revision = told.change.revision;
+        let complete = changes.get(position + 1).is_none_or(|next| next.change.revision != revision);
+        out.push_str(&frame(form, "change", complete.then_some(revision), &line(told)));
     }
     out
 }
@@ -221,7 +255,8 @@ fn frame(form: Form, name: &str, id: Option<u64>, data: &str) -> String {
     out
 }
 
-fn line(change: &Change) -> String {
+fn line(Told { change, matches }: &Told) -> String {
+    let matches = matches.map(|matches| format!(r#","matches":{matches}"#)).unwrap_or_default();
     let kind = match change.kind {
         ChangeKind::Insert => "insert",
         ChangeKind::Update => "update",
@@ -231,7 +266,7 @@ fn line(change: &Change) -> String {
     let image =
         |body: &Option<Bytes>| body.as_ref().map_or("null".into(), |body| String::from_utf8_lossy(body).into_owned());
     format!(
-        r#"{{"revision":{},"position":{},"type":"{kind}","id":{},"document":{},"previous":{}}}"#,
+        r#"{{"revision":{},"position":{},"type":"{kind}","id":{},"document":{},"previous":{}{matches}}}"#,
         change.revision,
         change.position,
         serde_json::Value::from(change.id.as_str()),
@@ -244,9 +279,21 @@ fn line(change: &Change) -> String {
 mod tests {
     use super::*;
 
-    fn change(revision: u64, position: u32, kind: ChangeKind, images: (Option<&str>, Option<&str>)) -> Change {
+    fn change(revision: u64, position: u32, kind: ChangeKind, images: (Option<&str>, Option<&str>)) -> Told {
         let bytes = |text: Option<&str>| text.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        Change { revision, position, kind, id: "a\"b".into(), after: bytes(images.0), before: bytes(images.1) }
+        let (after, before) = (bytes(images.0), bytes(images.1));
+        Told { change: Change { revision, position, kind, id: "a\"b".into(), after, before }, matches: None }
+    }
+
+    #[test]
+    fn a_filter_passes_what_matches_before_or_after() {
+        let of = |images| change(7, 0, ChangeKind::Update, images).change;
+        let (one, two) = (Some(r#"{"n":1}"#), Some(r#"{"n":2}"#));
+        let changes = vec![of((one, None)), of((two, one)), of((None, two)), of((None, one)), of((two, two))];
+        let filter = aerodb_engine::json::parse(br#"{"n":1}"#, &aerodb_engine::json::STORED).unwrap();
+        let told = passed(changes, Some(&Filter::parse(&filter).unwrap())).unwrap();
+        assert_eq!(told.iter().map(|told| told.matches).collect::<Vec<_>>(), [Some(true), Some(false), Some(false)]);
+        assert!(line(&told[1]).ends_with(r#""previous":{"n":1},"matches":false}"#), "{}", line(&told[1]));
     }
 
     #[test]

@@ -38,6 +38,16 @@ struct Parts {
     distinct: Option<Vec<Path>>,
 }
 
+/// Takes `?filter=`.
+pub(super) fn filter_param(params: &mut Params, limits: &Limits) -> Result<Option<Filter>, Problem> {
+    let Some(text) = params.take("filter") else { return Ok(None) };
+    let value = prepare::body(text.as_bytes(), limits).map_err(|error| {
+        let problem = Problem::from(prepare::Error { path: "filter".into(), ..error });
+        problem.prefixed("filter: ")
+    })?;
+    Ok(Some(Filter::parse(&value).map_err(|error| bad_filter("filter", error))?))
+}
+
 impl Wanted {
     /// Reads `?filter=..&select=..`.
     pub(super) fn from_params(
@@ -47,16 +57,7 @@ impl Wanted {
         caller: &str,
     ) -> Result<Self, Problem> {
         let freshness = Freshness::take(&mut params, headers)?;
-        let filter = match params.take("filter") {
-            None => None,
-            Some(text) => {
-                let value = prepare::body(text.as_bytes(), limits).map_err(|error| {
-                    let problem = Problem::from(prepare::Error { path: "filter".into(), ..error });
-                    problem.prefixed("filter: ")
-                })?;
-                Some(Filter::parse(&value).map_err(|error| bad_filter("filter", error))?)
-            }
-        };
+        let filter = filter_param(&mut params, limits)?;
         let parts = Parts {
             filter,
             select: params.take("select").map(|text| Select::parse(&text)).transpose()?,

@@ -404,6 +404,8 @@ pub fn routes() -> Vec<Case> {
         (r#"{"name":"d","shards":4}"#, 400, "invalid_parameter"),
         (r#"{"name":"d","history":{"retention_seconds":-1}}"#, 400, "invalid_parameter"),
         (r#"{"name":"d","history":{"retention_seconds":0}}"#, 400, "invalid_parameter"),
+        (r#"{"name":"d","history":{"bytes_max":0}}"#, 400, "invalid_parameter"),
+        (r#"{"name":"d","history":{"revisions_max":"all"}}"#, 400, "invalid_parameter"),
         (r#"{"name":""}"#, 400, "invalid_collection_name"),
         (r#"{"name":"_d"}"#, 400, "invalid_collection_name"),
         (r#"{"name":"1d"}"#, 400, "invalid_collection_name"),

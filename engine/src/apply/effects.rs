@@ -1,11 +1,12 @@
 //! Turns effects into writes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use aerodb_proto as proto;
 use bytes::Bytes;
 use prost::Message;
-use proto::{Effects, StateMeta, effect::Kind};
+use proto::{CollectionCounts, Effects, StateMeta, effect::Kind};
 
 use super::indexes::IndexWrites;
 use super::sessions::Outcomes;
@@ -27,8 +28,10 @@ pub(super) struct Writer<'a> {
     documents: Documents,
     history: Vec<(Vec<u8>, Vec<u8>)>,
     indexes: IndexWrites,
-    /// By collection: how many documents, and how many bytes of them, have come (or gone) in this run.
-    counts: HashMap<u32, (i64, i64)>,
+    /// By collection: its figures, as this run leaves them.
+    counts: HashMap<u32, CollectionCounts>,
+    /// Whether events say how many bytes of history were written: whoever wrote the entry has to know that, too.
+    counts_history: bool,
     pub(super) outcomes: Outcomes,
 }
 
@@ -47,6 +50,7 @@ impl<'a> Writer<'a> {
             history: Vec::new(),
             indexes: IndexWrites::default(),
             counts: HashMap::new(),
+            counts_history: false,
             outcomes: Outcomes::default(),
         }
     }
@@ -59,7 +63,9 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// When the storage fails.
     pub(super) fn finish(mut self) -> Result<(WriteBatch, Documents), Error> {
-        self.count()?;
+        for (collection, counts) in &self.counts {
+            put_figures(&mut self.batch, keys::collection_counts(*collection), counts);
+        }
         self.indexes.finish(self.store, &mut self.batch)?;
         for (key, document) in &self.documents {
             match document {
@@ -74,20 +80,6 @@ impl<'a> Writer<'a> {
         Ok((self.batch, self.documents))
     }
 
-    /// Writes how many documents there are now, where that has changed.
-    fn count(&mut self) -> Result<(), Error> {
-        for (collection, (documents, bytes)) in std::mem::take(&mut self.counts) {
-            if (documents, bytes) == (0, 0) {
-                continue;
-            }
-            let mut counts = state::collection_counts(&|key| self.store.get(META, key), collection)?;
-            counts.documents = counts.documents.saturating_add_signed(documents);
-            counts.bytes = counts.bytes.saturating_add_signed(bytes);
-            put_figures(&mut self.batch, keys::collection_counts(collection), &counts);
-        }
-        Ok(())
-    }
-
     pub(super) fn membership(&mut self, log_id: proto::LogId, membership: proto::Membership) {
         let stored = proto::StoredMembership { log_id: Some(log_id), membership: Some(membership) };
         self.batch.put(META, keys::MEMBERSHIP, stored.encode_to_vec());
@@ -99,6 +91,7 @@ impl<'a> Writer<'a> {
         }
         self.meta.seq += 1;
         self.meta.time_ms = batch.time_ms;
+        self.counts_history = batch.feature_level >= proto::FEATURE_LEVEL_HISTORY_BYTES;
         for effects in batch.effects {
             self.effects(effects)?;
         }
@@ -181,17 +174,18 @@ impl<'a> Writer<'a> {
     fn put_doc(&mut self, put: proto::PutDoc, position: u32) -> Result<(), Error> {
         let (collection, revision) = (put.collection_id, self.meta.revision);
         let key = keys::doc(collection, &put.id);
-        self.retire(collection, &put.id, &key, put.previous_revision)?;
+        let retired = self.retire(collection, &put.id, &key, put.previous_revision)?;
         let document = Document { revision, created_ms: put.created_ms, body: put.body };
-        self.add_counts(collection, 1, document.body.len() as i64);
+        let counts = self.counts(collection)?;
+        counts.documents += 1;
+        counts.bytes += document.body.len() as u64;
         self.documents.insert(key, Some(document.encode().into()));
         let kind = if put.previous_revision == 0 { ChangeKind::Insert } else { ChangeKind::Update };
         // What was not there had no entries: whoever deleted it took them away.
         let fresh = put.previous_revision == 0;
         let former_entries = self.indexes.change(self.store, revision, (collection, &put.id), &put.indexes, fresh)?;
-        let change = Change { kind, previous: put.previous_revision, id: put.id.to_vec(), former_entries };
-        self.batch.put(CHANGE, keys::change(collection, revision, position), change.encode());
-        Ok(())
+        let (previous, id) = (put.previous_revision, put.id.to_vec());
+        self.event(collection, position, Change { kind, previous, written: 0, id, former_entries }, retired)
     }
 
     fn delete_doc(&mut self, delete: &proto::DeleteDoc, position: u32) -> Result<(), Error> {
@@ -200,35 +194,54 @@ impl<'a> Writer<'a> {
             return Err(Error::Inconsistent("a delete of nothing".into()));
         }
         let key = keys::doc(collection, &delete.id);
-        self.retire(collection, &delete.id, &key, previous)?;
+        let retired = self.retire(collection, &delete.id, &key, previous)?;
         self.documents.insert(key, None);
         let former_entries =
             self.indexes.change(self.store, revision, (collection, &delete.id), &delete.indexes, false)?;
-        let change = Change { kind: ChangeKind::Delete, previous, id: delete.id.to_vec(), former_entries };
-        self.batch.put(CHANGE, keys::change(collection, revision, position), change.encode());
+        let (kind, id) = (ChangeKind::Delete, delete.id.to_vec());
+        self.event(collection, position, Change { kind, previous, written: 0, id, former_entries }, retired)
+    }
+
+    /// Writes down an event, with which `retired` bytes of an earlier version went to history.
+    fn event(&mut self, collection: u32, position: u32, mut event: Change, retired: u64) -> Result<(), Error> {
+        if self.counts_history {
+            let bytes = event.bytes() + retired;
+            let counts = self.counts(collection)?;
+            counts.history_bytes_written += bytes;
+            event.written = counts.history_bytes_written;
+        }
+        self.batch.put(CHANGE, keys::change(collection, self.meta.revision, position), event.encode());
         Ok(())
     }
 
-    fn add_counts(&mut self, collection: u32, documents: i64, bytes: i64) {
-        let counts = self.counts.entry(collection).or_default();
-        *counts = (counts.0 + documents, counts.1 + bytes);
+    /// The figures of a collection, to be changed.
+    fn counts(&mut self, collection: u32) -> Result<&mut CollectionCounts, Error> {
+        Ok(match self.counts.entry(collection) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => {
+                vacant.insert(state::collection_counts(&|key| self.store.get(META, key), collection)?)
+            }
+        })
     }
 
     /// Copies the version that is about to be replaced to history. The decision named it (0: there is none); it must be
-    /// what is here, and of an earlier command: one command leaves one net effect per document.
-    fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<(), Error> {
+    /// what is here, and of an earlier command: one command leaves one net effect per document. Returns what that takes in history.
+    fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<u64, Error> {
         let old = self.document(key)?.map(Document::decode).transpose()?;
         let found = old.as_ref().map_or(0, |document| document.revision);
         if found != previous || found == self.meta.revision {
             let problem = format!("revision {} replaces {previous}, and {found} is here", self.meta.revision);
             return Err(Error::Inconsistent(problem));
         }
-        if let Some(document) = old {
-            self.add_counts(collection, -1, -(document.body.len() as i64));
-            let past = Past { to: self.meta.revision, document };
-            self.history.push((keys::history(collection, id, previous), past.encode()));
-        }
-        Ok(())
+        let Some(document) = old else { return Ok(0) };
+        let counts = self.counts(collection)?;
+        counts.documents = counts.documents.saturating_sub(1);
+        counts.bytes = counts.bytes.saturating_sub(document.body.len() as u64);
+        let past = Past { to: self.meta.revision, document };
+        let (key, past) = (keys::history(collection, id, previous), past.encode());
+        let bytes = (key.len() + past.len()) as u64;
+        self.history.push((key, past));
+        Ok(bytes)
     }
 
     fn create_collection(&mut self, collection: &proto::Collection) -> Result<(), Error> {

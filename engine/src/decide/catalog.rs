@@ -33,6 +33,8 @@ pub(super) fn create(
             0 => limits.history_seconds_default,
             seconds => seconds,
         },
+        history_revisions_max: create.history_revisions_max,
+        history_bytes_max: create.history_bytes_max,
         full_scans_forbidden: create.full_scans_forbidden,
         schema: create.schema.as_ref().map(|schema| Box::new(schema::first(schema, place))),
         schema_version: if create.schema.is_some() { place.revision } else { 0 },

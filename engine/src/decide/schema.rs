@@ -57,6 +57,12 @@ pub(super) fn change(
     if let Some(seconds) = change.history_retention_seconds {
         after.history_retention_seconds = seconds;
     }
+    if let Some(revisions) = change.history_revisions_max {
+        after.history_revisions_max = revisions;
+    }
+    if let Some(bytes) = change.history_bytes_max {
+        after.history_bytes_max = bytes;
+    }
     if let Some(forbidden) = change.full_scans_forbidden {
         after.full_scans_forbidden = forbidden;
     }

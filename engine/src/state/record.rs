@@ -9,6 +9,12 @@ use crate::kv::Error;
 const VERSION: u8 = 1;
 /// Of an event that names former index entries.
 const VERSION_WITH_ENTRIES: u8 = 2;
+/// The same, with the bytes of history that were written up to there.
+const VERSION_WITH_BYTES: u8 = 3;
+const VERSION_WITH_BYTES_AND_ENTRIES: u8 = 4;
+/// What the key of an event takes, and what stands before its id.
+const CHANGE_KEY_BYTES: usize = 16;
+const CHANGE_HEADER_BYTES: usize = 18;
 
 /// A document as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,22 +113,39 @@ pub(crate) struct Change {
     /// The revision of the version before; 0 when there was none.
     pub(crate) previous: u64,
     pub(crate) id: Vec<u8>,
+    /// Bytes of history that were written in the collection ([`Change::bytes`]), up to this event and with it; 0: written before
+    /// there was a count.
+    pub(crate) written: u64,
     /// Keys in `index_history` of the entries that went with it: they are collected with the event.
     pub(crate) former_entries: Vec<Vec<u8>>,
 }
 
 impl Change {
+    /// What it takes in the feed, and its former entries in theirs.
+    pub(crate) fn bytes(&self) -> u64 {
+        let entries = self.former_entries.iter().map(|entry| 2 * entry.len() + 4 + Entry::BYTES);
+        (CHANGE_KEY_BYTES + CHANGE_HEADER_BYTES + self.id.len() + entries.sum::<usize>()) as u64
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let kind = match self.kind {
             ChangeKind::Insert => 1,
             ChangeKind::Update => 2,
             ChangeKind::Delete => 3,
         };
-        let version = if self.former_entries.is_empty() { VERSION } else { VERSION_WITH_ENTRIES };
-        let mut bytes = Vec::with_capacity(10 + self.id.len());
+        let version = match (self.written != 0, self.former_entries.is_empty()) {
+            (false, true) => VERSION,
+            (false, false) => VERSION_WITH_ENTRIES,
+            (true, true) => VERSION_WITH_BYTES,
+            (true, false) => VERSION_WITH_BYTES_AND_ENTRIES,
+        };
+        let mut bytes = Vec::with_capacity(CHANGE_HEADER_BYTES + self.id.len());
         bytes.extend_from_slice(&[version, kind]);
         bytes.extend_from_slice(&self.previous.to_le_bytes());
-        if version == VERSION {
+        if self.written != 0 {
+            bytes.extend_from_slice(&self.written.to_le_bytes());
+        }
+        if self.former_entries.is_empty() {
             bytes.extend_from_slice(&self.id);
             return bytes;
         }
@@ -134,17 +157,25 @@ impl Change {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let kind = match bytes {
-            [VERSION | VERSION_WITH_ENTRIES, 1, ..] => ChangeKind::Insert,
-            [VERSION | VERSION_WITH_ENTRIES, 2, ..] => ChangeKind::Update,
-            [VERSION | VERSION_WITH_ENTRIES, 3, ..] => ChangeKind::Delete,
+        let (counted, with_entries) = match bytes.first() {
+            Some(&VERSION) => (false, false),
+            Some(&VERSION_WITH_ENTRIES) => (false, true),
+            Some(&VERSION_WITH_BYTES) => (true, false),
+            Some(&VERSION_WITH_BYTES_AND_ENTRIES) => (true, true),
+            _ => return Err(damaged("change")),
+        };
+        let kind = match bytes.get(1) {
+            Some(1) => ChangeKind::Insert,
+            Some(2) => ChangeKind::Update,
+            Some(3) => ChangeKind::Delete,
             _ => return Err(damaged("change")),
         };
         let previous = word(bytes, 2).ok_or_else(|| damaged("change"))?;
-        if bytes[0] == VERSION {
-            return Ok(Self { kind, previous, id: bytes[10..].to_vec(), former_entries: Vec::new() });
+        let written = if counted { word(bytes, 10).ok_or_else(|| damaged("change"))? } else { 0 };
+        let mut rest = &bytes[if counted { 18 } else { 10 }..];
+        if !with_entries {
+            return Ok(Self { kind, previous, written, id: rest.to_vec(), former_entries: Vec::new() });
         }
-        let mut rest = &bytes[10..];
         let mut parts = Vec::new();
         while let Some((length, after)) = rest.split_first_chunk::<4>() {
             let (part, after) =
@@ -155,7 +186,7 @@ impl Change {
         if parts.is_empty() || !rest.is_empty() {
             return Err(damaged("change"));
         }
-        Ok(Self { kind, previous, id: parts.remove(0), former_entries: parts })
+        Ok(Self { kind, previous, written, id: parts.remove(0), former_entries: parts })
     }
 }
 
@@ -167,12 +198,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What it takes as a value.
+    const BYTES: usize = 9;
+
     pub(crate) fn encode(self) -> Vec<u8> {
         [&self.revision.to_le_bytes()[..], &[self.role.byte()]].concat()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let found = word(bytes, 0).zip(bytes.get(8).copied().and_then(Role::from_byte)).filter(|_| bytes.len() == 9);
+        let found =
+            word(bytes, 0).zip(bytes.get(8).copied().and_then(Role::from_byte)).filter(|_| bytes.len() == Self::BYTES);
         let (revision, role) = found.ok_or_else(|| damaged("index entry"))?;
         Ok(Self { revision, role })
     }
@@ -203,8 +238,11 @@ mod tests {
         assert_eq!(Past::decode_to(&past.encode()).ok(), Some(8));
         assert_eq!(Past::decode(past.encode()).ok(), Some(past));
         for former_entries in [vec![], vec![b"one".to_vec(), vec![]]] {
-            let change = Change { kind: ChangeKind::Delete, previous: 3, id: b"x".to_vec(), former_entries };
-            assert_eq!(Change::decode(&change.encode()).ok(), Some(change));
+            for written in [0, 9] {
+                let (id, former_entries) = (b"x".to_vec(), former_entries.clone());
+                let change = Change { kind: ChangeKind::Delete, previous: 3, written, id, former_entries };
+                assert_eq!(Change::decode(&change.encode()).ok(), Some(change));
+            }
         }
         let entry = Entry { revision: 7, role: Role::Whole };
         assert_eq!(Entry::decode(&entry.encode()).ok(), Some(entry));

@@ -278,7 +278,8 @@ impl View {
     /// When the storage fails.
     pub fn stats(&self, collection: &Collection) -> Result<CollectionStats, ReadError> {
         let counts = self.counts(collection)?;
-        Ok(CollectionStats { documents: counts.documents, bytes: counts.bytes })
+        let history_bytes = self.history_bytes(collection)?;
+        Ok(CollectionStats { documents: counts.documents, bytes: counts.bytes, history_bytes })
     }
 }
 

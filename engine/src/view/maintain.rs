@@ -1,11 +1,11 @@
 //! What the upkeep of a node reads: which history has grown too old, which keys can be forgotten.
 
-use aerodb_proto::{BuildIndex, SeenDocument, WalkProgress, Watermark};
+use aerodb_proto::{BuildIndex, Collection, SeenDocument, WalkProgress, Watermark};
 use prost::Message;
 
 use super::{ReadError, View};
 use crate::error::Error;
-use crate::state::{META, keys, record};
+use crate::state::{CHANGE, META, keys, record};
 
 impl View {
     /// For each collection the revision that its retention has passed, where it is above the watermark in force.
@@ -16,12 +16,59 @@ impl View {
         let mut due = Vec::new();
         for collection in self.catalog.iter() {
             let retention_ms = collection.history_retention_seconds.max(1).saturating_mul(1_000);
-            let revision = self.revision_at(now_ms.saturating_sub(retention_ms))?;
-            if revision > self.watermark(collection.id)? {
+            let watermark = self.watermark(collection.id)?;
+            let by_time = self.revision_at(now_ms.saturating_sub(retention_ms))?;
+            let by_revisions = match collection.history_revisions_max {
+                0 => 0,
+                max => self.revision().saturating_sub(max),
+            };
+            let by_bytes = match collection.history_bytes_max {
+                0 => 0,
+                max => self.revision_beyond_bytes(collection, watermark, max)?,
+            };
+            let revision = by_time.max(by_revisions).max(by_bytes);
+            if revision > watermark {
                 due.push(Watermark { collection_id: collection.id, revision });
             }
         }
         Ok(due)
+    }
+
+    /// About how many bytes of history, events and former entries of indexes a collection keeps, before they are compressed.
+    pub(super) fn history_bytes(&self, collection: &Collection) -> Result<u64, ReadError> {
+        let written = self.counts(collection)?.history_bytes_written;
+        let kept = self.watermark(collection.id)?.saturating_add(1);
+        let (from, to) = (keys::change(collection.id, kept, 0), keys::collection_end(collection.id));
+        let first = self.event(&from, &to, false)?;
+        // What stands before the first event that is kept is collected, but for the version that this one replaced.
+        Ok(first.map_or(0, |(_, event)| written.saturating_sub(event.written.saturating_sub(event.bytes()))))
+    }
+
+    /// The last revision which has to go, so that no more than `bytes_max` of history are kept and what is left of one revision
+    /// more; 0 when none has to.
+    fn revision_beyond_bytes(&self, collection: &Collection, watermark: u64, bytes_max: u64) -> Result<u64, ReadError> {
+        let too_old = self.counts(collection)?.history_bytes_written.saturating_sub(bytes_max);
+        // The last event says how much was written up to the end of a revision.
+        let last_event = |revision: u64| -> Result<Option<(u64, record::Change)>, ReadError> {
+            let (from, to) = (watermark.saturating_add(1), revision.saturating_add(1));
+            self.event(&keys::change(collection.id, from, 0), &keys::change(collection.id, to, 0), true)
+        };
+        let (mut goes, mut stays) = (watermark, self.revision());
+        while stays - goes > 1 {
+            let middle = goes + (stays - goes) / 2;
+            let old = last_event(middle)?.is_none_or(|(_, event)| event.written <= too_old);
+            if old { goes = middle } else { stays = middle }
+        }
+        Ok(last_event(goes)?.map_or(0, |(revision, _)| revision))
+    }
+
+    /// The first event between two keys, or the last one, and its revision.
+    fn event(&self, from: &[u8], to: &[u8], last: bool) -> Result<Option<(u64, record::Change)>, ReadError> {
+        let mut scan = self.snapshot.scan(CHANGE, from, to, last);
+        let Some((key, value)) = scan.next()? else { return Ok(None) };
+        let (revision, _) =
+            keys::change_parts(key).ok_or_else(|| Error::malformed("an event", "its key is damaged"))?;
+        Ok(Some((revision, record::Change::decode(value)?)))
     }
 
     /// The last revision at or before a time; 0 when there is none.

@@ -79,6 +79,8 @@ pub struct CollectionStats {
     pub documents: u64,
     /// Bytes of their stored form, without the index and earlier versions.
     pub bytes: u64,
+    /// Bytes of earlier versions, events and former index entries that are kept.
+    pub history_bytes: u64,
 }
 
 /// Why a read has no answer.

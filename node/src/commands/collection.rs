@@ -48,6 +48,12 @@ pub(crate) struct CreateCommand {
     /// How long earlier versions and changes are kept, such as 10m or 7d [default: the cluster's own, one hour]
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     history: Option<Duration>,
+    /// How many revisions back they are kept, at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    history_revisions: Option<u64>,
+    /// How many bytes of them are kept, at most
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    history_bytes: Option<u64>,
     /// A field that holds ids of documents of a collection, and what happens when one is deleted: author_id:users:cascade
     /// (repeatable)
     #[arg(long = "reference", value_name = "FIELD:COLLECTION[:restrict|cascade|set_null]", value_parser = reference)]
@@ -128,6 +134,11 @@ async fn create(command: CreateCommand, output: Output) -> anyhow::Result<()> {
     let mut body = json!({ "name": command.collection });
     if let Some(history) = command.history {
         body["history"] = json!({ "retention_seconds": history.as_secs() });
+    }
+    for (name, bound) in [("revisions_max", command.history_revisions), ("bytes_max", command.history_bytes)] {
+        if let Some(bound) = bound {
+            body["history"][name] = json!(bound);
+        }
     }
     if command.no_full_scans {
         body["full_scans"] = json!(false);

@@ -8,15 +8,14 @@ use std::collections::{BTreeSet, HashSet};
 
 use aerodb_proto::BulkWrite;
 
-use crate::body;
 use crate::decide::documents::{Stop, Target, Writer};
 use crate::decide::overlay::{FETCHED_MAX, Overlay};
 use crate::decide::refusal;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::index::{Index, Through};
-use crate::json::Members;
-use crate::state::record::{self, Document};
+use crate::matcher::Matcher;
+use crate::state::record;
 use crate::state::{self, CHANGE, INDEX, META, keys};
 
 /// Events since the look that are gone through; more, and the look has to be taken anew.
@@ -47,10 +46,10 @@ fn by_index(writer: &Writer<'_>, to: &Target, filter: &Filter) -> Result<Option<
         }
     }
     let Some(mut matching) = found else { return Ok(None) };
-    let mut matches = matcher(filter);
+    let mut matcher = Matcher::new(filter);
     for (id, document) in overlay.pending_since(to.id, 0) {
         match document {
-            Some(document) if matches(document)? => drop(matching.insert(id.to_owned())),
+            Some(document) if matcher.matches(&document.body)? => drop(matching.insert(id.to_owned())),
             _ => drop(matching.remove(id)),
         }
     }
@@ -98,12 +97,12 @@ fn since_the_look(
     filter: &Filter,
 ) -> Result<BTreeSet<String>, Stop> {
     let overlay = &*writer.overlay;
-    let mut matches = matcher(filter);
+    let mut matcher = Matcher::new(filter);
     let (mut matching, mut changed) = (BTreeSet::new(), HashSet::new());
     for (id, document) in overlay.pending_since(to.id, bulk.read_revision) {
         changed.insert(id);
         if let Some(document) = document
-            && matches(document)?
+            && matcher.matches(&document.body)?
         {
             matching.insert(id.to_owned());
         }
@@ -114,7 +113,7 @@ fn since_the_look(
         for (id, document) in ids.iter().zip(overlay.documents(to.id, ids)?) {
             changed.insert(id);
             if let Some(document) = document
-                && matches(&document)?
+                && matcher.matches(&document.body)?
             {
                 matching.insert((*id).to_owned());
             }
@@ -123,17 +122,6 @@ fn since_the_look(
     let unchanged = bulk.candidates.iter().filter(|candidate| !changed.contains(candidate.id.as_str()));
     matching.extend(unchanged.map(|candidate| candidate.id.clone()));
     Ok(matching)
-}
-
-/// Tells of a document whether `filter` matches it.
-fn matcher(filter: &Filter) -> impl FnMut(&Document) -> Result<bool, Stop> {
-    let mut members = Members::default();
-    filter.each_path(&mut |path| members.add(path));
-    let mut reader = body::Reader::new(members);
-    move |document| {
-        let document = reader.read(&document.body).map_err(|e| Error::malformed("a document", e))?;
-        Ok(filter.matches(document))
-    }
 }
 
 /// The documents that changed after `revision`, as far as that is applied.

@@ -132,3 +132,70 @@ fn what_is_due_follows_the_clock() {
     assert_eq!(due(&leader, start + retention + 6_000), 8);
     assert_eq!(due(&leader, start + retention + 1_000_000), 12);
 }
+
+fn settings(change: proto::ChangeSettings) -> proto::Command {
+    command(Op::ChangeSettings(proto::ChangeSettings { collection: "c".into(), ..change }))
+}
+
+/// Retention by revisions and by bytes: whichever bound is passed first.
+#[test]
+fn what_is_due_follows_revisions_and_bytes() {
+    let mut leader = Leader::new();
+    for n in 0..100 {
+        leader.submit(&put("c", "a", &format!(r#"{{"n":{n},"text":"{}"}}"#, "x".repeat(500))));
+    }
+    let now = leader.clock_ms;
+    let due = |leader: &Leader| {
+        let due = leader.node.view().watermarks_due(now).unwrap();
+        due.into_iter().find(|mark| mark.collection_id == 2).map(|mark| mark.revision)
+    };
+    let kept = |leader: &Leader| {
+        let view = leader.node.view();
+        view.stats(&view.collection("c").unwrap()).unwrap().history_bytes
+    };
+    assert_eq!(due(&leader), None, "there is no such bound");
+    let all = kept(&leader);
+    assert!((99 * 600..100 * 800).contains(&all), "{all} bytes");
+    leader.submit(&settings(proto::ChangeSettings { history_revisions_max: Some(60), ..Default::default() }));
+    let revision = leader.node.view().revision();
+    assert_eq!(due(&leader), Some(revision - 60));
+    leader.submit(&settings(proto::ChangeSettings { history_bytes_max: Some(all / 4), ..Default::default() }));
+    let quarter = due(&leader).unwrap();
+    let events = |leader: &Leader, after: u64| {
+        let view = leader.node.view();
+        view.changes(&view.collection("c").unwrap(), after, 1_000, usize::MAX).unwrap().items.len()
+    };
+    let left = events(&leader, quarter);
+    assert!((23..=26).contains(&left), "{left} events are left of a hundred");
+    mark(&mut leader, "c", quarter);
+    collect(&leader);
+    assert_eq!(due(&leader), None, "what is kept is within the bounds");
+    assert!(kept(&leader) <= all / 4, "{} bytes of {all}", kept(&leader));
+    // It goes on with what is written later, and ends with the bound.
+    for n in 0..10 {
+        leader.submit(&put("c", "a", &format!(r#"{{"n":{n},"text":"{}"}}"#, "y".repeat(500))));
+    }
+    assert!(due(&leader).unwrap() > quarter);
+    let none =
+        proto::ChangeSettings { history_bytes_max: Some(0), history_revisions_max: Some(0), ..Default::default() };
+    leader.submit(&settings(none));
+    assert_eq!(due(&leader), None);
+}
+
+/// A command of many documents goes as a whole, and the latest revision stays, however small the bound.
+#[test]
+fn a_revision_goes_whole() {
+    let mut leader = Leader::new();
+    let documents: Vec<String> = (0..50).map(|n| format!(r#"{{"id":"d{n:02}"}}"#)).collect();
+    leader.submit(&settings(proto::ChangeSettings { history_bytes_max: Some(1), ..Default::default() }));
+    leader.submit(&crate::testing::insert("c", &format!("[{}]", documents.join(","))));
+    let inserted = leader.node.view().revision();
+    assert_eq!(leader.node.view().watermarks_due(leader.clock_ms).unwrap(), []);
+    leader.submit(&delete("c", "d07"));
+    let due = leader.node.view().watermarks_due(leader.clock_ms).unwrap().remove(0);
+    assert_eq!(due.revision, inserted);
+    mark(&mut leader, "c", due.revision);
+    collect(&leader);
+    assert_eq!((records(&leader, HISTORY, 2), records(&leader, CHANGE, 2)), (1, 1));
+    assert_eq!(leader.node.view().watermarks_due(leader.clock_ms).unwrap(), []);
+}

@@ -5,8 +5,8 @@ use xsum::{Xsum, XsumSmall};
 
 /// What one takes in memory, bytes, about.
 pub(crate) const EXACT_SUM_BYTES: usize = 640;
-/// Floats that an exact sum can always be told in, each of which is less than half of the last place of the one before it.
-const PARTS_MAX: usize = 64;
+/// A power of two that is not much less than the greatest float.
+const LARGE: f64 = f64::from_bits(2_046 << 52);
 
 /// An exact sum of finite floats.
 pub(crate) struct ExactSum(Box<XsumSmall>);
@@ -20,15 +20,28 @@ impl ExactSum {
         self.0.add(term);
     }
 
+    /// Adds a whole number.
+    pub(crate) fn add_whole(&mut self, mut whole: i128) {
+        while whole != 0 {
+            // The float that is nearest, and then what is left: each time some fifty bits fewer.
+            let part = whole as f64;
+            self.0.add(part);
+            whole = whole.saturating_sub(part as i128);
+        }
+    }
+
     /// Takes in what another has: all of it.
     pub(crate) fn add_sum(&mut self, mut other: Self) {
-        for _ in 0..PARTS_MAX {
-            let part = other.0.sum();
-            // Beyond what a float holds there is nothing more exact to be had.
-            self.0.add(part);
-            if part == 0.0 || !part.is_finite() {
+        loop {
+            let mut part = other.0.sum();
+            if part == 0.0 {
                 break;
             }
+            if part.is_infinite() {
+                // It holds more than a float does: that goes over in pieces.
+                part = LARGE.copysign(part);
+            }
+            self.0.add(part);
             other.0.add(-part);
         }
     }
@@ -57,6 +70,17 @@ mod tests {
         assert_eq!(sum(&[1e300, 1.0, -1e300]).rounded(), 1.0);
         assert_eq!(sum(&[0.1; 10]).rounded(), 1.0);
         assert_eq!(sum(&[1e308, 1e308]).rounded(), f64::INFINITY);
+        let mut parts = sum(&[1e308, 1e308, 0.5]);
+        parts.add_sum(sum(&[-1e308; 3]));
+        parts.add_sum(sum(&[1e308]));
+        assert_eq!(parts.rounded(), 0.5);
+        let mut mixed = sum(&[1.0]);
+        mixed.add_whole((1 << 53) + 1);
+        assert_eq!(mixed.rounded(), ((1_u64 << 53) + 2) as f64);
+        let mut mixed = sum(&[-f64::MAX]);
+        [i128::from(u64::MAX) << 40, i128::from(i64::MIN), 7].into_iter().for_each(|whole| mixed.add_whole(whole));
+        mixed.add(f64::MAX);
+        assert_eq!(mixed.rounded(), ((i128::from(u64::MAX) << 40) + i128::from(i64::MIN) + 7) as f64);
         assert_eq!(sum(&[]).rounded().to_bits(), 0);
         assert_eq!(sum(&[-0.0]).rounded().to_bits(), 0);
     }
@@ -67,8 +91,6 @@ mod tests {
             mut terms in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO, 0..40),
             cut in any::<prop::sample::Index>(),
         ) {
-            // Partial sums beyond what a float holds are told apart from others below.
-            terms.iter_mut().for_each(|term| *term /= 64.0);
             let whole = sum(&terms).rounded();
             let cut = if terms.is_empty() { 0 } else { cut.index(terms.len()) };
             let mut parts = sum(&terms[cut..]);

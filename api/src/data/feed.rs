@@ -118,8 +118,12 @@ impl Feed {
                 Err(problem) => Err(problem),
             };
             match read {
-                // A change elsewhere: nothing to say.
-                Ok(part) if part.is_empty() => {}
+                // A change elsewhere: nothing to say, but for how far it has come, if that was not said for long.
+                Ok(part) if part.is_empty() => {
+                    if self.spoke.elapsed() >= self.state.options().keep_alive {
+                        return Some(self.bookmark(self.since, self.doing == Doing::Reading));
+                    }
+                }
                 Ok(part) => return Some(part),
                 Err(problem) => return Some(self.fail(&problem)),
             }

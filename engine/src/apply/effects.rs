@@ -35,6 +35,13 @@ pub(super) struct Writer<'a> {
     pub(super) outcomes: Outcomes,
 }
 
+/// What a version that went to history takes, bytes: its body, and all of it there.
+#[derive(Clone, Copy)]
+struct Retired {
+    body: usize,
+    history: usize,
+}
+
 /// What a run leaves of each document that it writes (`None`: deleted), by its key in `doc`.
 pub(crate) type Documents = BTreeMap<Vec<u8>, Option<Bytes>>;
 
@@ -176,16 +183,15 @@ impl<'a> Writer<'a> {
         let key = keys::doc(collection, &put.id);
         let retired = self.retire(collection, &put.id, &key, put.previous_revision)?;
         let document = Document { revision, created_ms: put.created_ms, body: put.body };
-        let counts = self.counts(collection)?;
-        counts.documents += 1;
-        counts.bytes += document.body.len() as u64;
+        let came = document.body.len();
         self.documents.insert(key, Some(document.encode().into()));
         let kind = if put.previous_revision == 0 { ChangeKind::Insert } else { ChangeKind::Update };
         // What was not there had no entries: whoever deleted it took them away.
         let fresh = put.previous_revision == 0;
         let former_entries = self.indexes.change(self.store, revision, (collection, &put.id), &put.indexes, fresh)?;
         let (previous, id) = (put.previous_revision, put.id.to_vec());
-        self.event(collection, position, Change { kind, previous, written: 0, id, former_entries }, retired)
+        let event = Change { kind, previous, written: 0, id, former_entries };
+        self.event(collection, position, event, Some(came), retired)
     }
 
     fn delete_doc(&mut self, delete: &proto::DeleteDoc, position: u32) -> Result<(), Error> {
@@ -199,49 +205,58 @@ impl<'a> Writer<'a> {
         let former_entries =
             self.indexes.change(self.store, revision, (collection, &delete.id), &delete.indexes, false)?;
         let (kind, id) = (ChangeKind::Delete, delete.id.to_vec());
-        self.event(collection, position, Change { kind, previous, written: 0, id, former_entries }, retired)
+        let event = Change { kind, previous, written: 0, id, former_entries };
+        self.event(collection, position, event, None, retired)
     }
 
-    /// Writes down an event, with which `retired` bytes of an earlier version went to history.
-    fn event(&mut self, collection: u32, position: u32, mut event: Change, retired: u64) -> Result<(), Error> {
+    /// Writes down an event, and what it does to the figures of its collection: a body of so many bytes `came`, and a version
+    /// went to history.
+    fn event(
+        &mut self,
+        collection: u32,
+        position: u32,
+        mut event: Change,
+        came: Option<usize>,
+        went: Option<Retired>,
+    ) -> Result<(), Error> {
+        let counts = match self.counts.entry(collection) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => {
+                vacant.insert(state::collection_counts(&|key| self.store.get(META, key), collection)?)
+            }
+        };
+        if let Some(body) = came {
+            counts.documents += 1;
+            counts.bytes += body as u64;
+        }
+        if let Some(Retired { body, .. }) = went {
+            counts.documents = counts.documents.saturating_sub(1);
+            counts.bytes = counts.bytes.saturating_sub(body as u64);
+        }
         if self.counts_history {
-            let bytes = event.bytes() + retired;
-            let counts = self.counts(collection)?;
-            counts.history_bytes_written += bytes;
+            counts.history_bytes_written += event.bytes() + went.map_or(0, |went| went.history) as u64;
             event.written = counts.history_bytes_written;
         }
         self.batch.put(CHANGE, keys::change(collection, self.meta.revision, position), event.encode());
         Ok(())
     }
 
-    /// The figures of a collection, to be changed.
-    fn counts(&mut self, collection: u32) -> Result<&mut CollectionCounts, Error> {
-        Ok(match self.counts.entry(collection) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(vacant) => {
-                vacant.insert(state::collection_counts(&|key| self.store.get(META, key), collection)?)
-            }
-        })
-    }
-
     /// Copies the version that is about to be replaced to history. The decision named it (0: there is none); it must be
-    /// what is here, and of an earlier command: one command leaves one net effect per document. Returns what that takes in history.
-    fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<u64, Error> {
+    /// what is here, and of an earlier command: one command leaves one net effect per document.
+    fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<Option<Retired>, Error> {
         let old = self.document(key)?.map(Document::decode).transpose()?;
         let found = old.as_ref().map_or(0, |document| document.revision);
         if found != previous || found == self.meta.revision {
             let problem = format!("revision {} replaces {previous}, and {found} is here", self.meta.revision);
             return Err(Error::Inconsistent(problem));
         }
-        let Some(document) = old else { return Ok(0) };
-        let counts = self.counts(collection)?;
-        counts.documents = counts.documents.saturating_sub(1);
-        counts.bytes = counts.bytes.saturating_sub(document.body.len() as u64);
+        let Some(document) = old else { return Ok(None) };
+        let body = document.body.len();
         let past = Past { to: self.meta.revision, document };
         let (key, past) = (keys::history(collection, id, previous), past.encode());
-        let bytes = (key.len() + past.len()) as u64;
+        let history = key.len() + past.len();
         self.history.push((key, past));
-        Ok(bytes)
+        Ok(Some(Retired { body, history }))
     }
 
     fn create_collection(&mut self, collection: &proto::Collection) -> Result<(), Error> {

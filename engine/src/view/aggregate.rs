@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::cursor::Position;
 use super::list::{Actual, Count, ListQuery, Page};
+use super::parts::Memory;
 use super::plan::{self, Access, Plan};
 use super::run::Run;
 use super::{ReadError, View};
@@ -59,6 +60,17 @@ enum Tally {
         numbers: u64,
     },
     Extreme(Option<Value>),
+}
+
+impl Tally {
+    /// What it takes beside itself, as [`Aggregate::add`] counts it.
+    fn bytes(&self) -> isize {
+        match self {
+            Tally::Sum { float: Some(_), .. } => EXACT_SUM_BYTES as isize,
+            Tally::Extreme(Some(value)) => value.to_bytes().len() as isize,
+            _ => 0,
+        }
+    }
 }
 
 struct Group {
@@ -149,9 +161,14 @@ impl Aggregate {
             (_, Tally::Extreme(extreme)) => extreme.unwrap_or(Value::Null),
             (Aggregate::Avg(_), Tally::Sum { numbers: 0, .. }) => Value::Null,
             (Aggregate::Avg(_), Tally::Sum { whole, float, numbers }) => {
-                number((whole as f64 + float.map_or(0.0, ExactSum::rounded)) / numbers as f64)
+                let mut sum = float.unwrap_or_else(ExactSum::new);
+                sum.add_whole(whole);
+                number(sum.rounded() / numbers as f64)
             }
-            (_, Tally::Sum { whole, float: Some(float), .. }) => number(whole as f64 + float.rounded()),
+            (_, Tally::Sum { whole, float: Some(mut sum), .. }) => {
+                sum.add_whole(whole);
+                number(sum.rounded())
+            }
             (_, Tally::Sum { whole, float: None, .. }) => match (i64::try_from(whole), u64::try_from(whole)) {
                 (Ok(int), _) => Value::Int(int),
                 (_, Ok(int)) => Value::UInt(int),
@@ -243,25 +260,16 @@ impl View {
     }
 
     fn rows(&self, run: &Run<'_>, access: &Access, grouping: &Grouping, order: &Order) -> Result<Vec<Row>, ReadError> {
-        let bytes_max = isize::try_from(self.limits.query_bytes_max).unwrap_or(isize::MAX);
-        let check = |groups: &Groups<'_>| {
-            if groups.bytes <= bytes_max {
-                return Ok(());
-            }
-            let problem = "there are more groups than a query may keep in memory: narrow the filter, or group by less";
-            Err(ReadError::TooExpensive(problem.into()))
+        let memory = Memory {
+            bytes: |groups: &Groups<'_>| usize::try_from(groups.bytes).unwrap_or(0),
+            bytes_max: self.limits.query_bytes_max,
+            problem: "there are more groups than a query may keep in memory: narrow the filter, or group by less",
         };
         let new = || Groups::new(grouping);
-        let parts = run.each_in_parts(access, new, |groups, _, document| {
-            groups.add(document)?;
-            check(groups)
-        })?;
+        let parts = run.each_in_parts(access, memory, new, |groups, _, document| groups.add(document))?;
         let mut parts = parts.into_iter();
         let mut groups = parts.next().unwrap_or_else(new);
-        for part in parts {
-            groups.add_groups(part);
-            check(&groups)?;
-        }
+        parts.for_each(|part| groups.add_groups(part));
         groups.rows.into_iter().map(|(key, group)| Row::of(key, group, grouping, order)).collect()
     }
 }
@@ -328,11 +336,13 @@ impl<'a> Groups<'a> {
             match self.rows.entry(key) {
                 Entry::Vacant(vacant) => drop(vacant.insert(group)),
                 Entry::Occupied(mut known) => {
-                    self.bytes -= twice;
                     let known = known.get_mut();
+                    let bytes = |tallies: &[Tally]| tallies.iter().map(Tally::bytes).sum::<isize>();
+                    self.bytes -= twice + bytes(&known.tallies) + bytes(&group.tallies);
                     known.values.iter_mut().zip(&group.values).for_each(|(shown, value)| show(shown, value));
                     let figures = self.grouping.aggregates.iter().zip(&mut known.tallies).zip(group.tallies);
                     figures.for_each(|(((_, aggregate), tally), other)| aggregate.add_tally(tally, other));
+                    self.bytes += bytes(&known.tallies);
                 }
             }
         }

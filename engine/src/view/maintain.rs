@@ -48,6 +48,10 @@ impl View {
     /// more; 0 when none has to.
     fn revision_beyond_bytes(&self, collection: &Collection, watermark: u64, bytes_max: u64) -> Result<u64, ReadError> {
         let too_old = self.counts(collection)?.history_bytes_written.saturating_sub(bytes_max);
+        if too_old == 0 {
+            return Ok(0);
+        }
+        // Events from before there was a count say 0: they are the oldest, and go first.
         // The last event says how much was written up to the end of a revision.
         let last_event = |revision: u64| -> Result<Option<(u64, record::Change)>, ReadError> {
             let (from, to) = (watermark.saturating_add(1), revision.saturating_add(1));

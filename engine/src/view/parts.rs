@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aerodb_proto::Collection;
+use parking_lot::Mutex;
 
 use super::plan::{Access, ById};
 use super::run::{Read, Run};
@@ -16,6 +17,8 @@ use crate::state::{DOC, keys};
 
 /// A collection with fewer documents is gone through by one thread.
 const DOCUMENTS_MIN: u64 = if cfg!(test) { 1_000 } else { 50_000 };
+/// The same of one that takes fewer bytes on disk.
+const BYTES_MIN: f64 = if cfg!(test) { 1.0 } else { 1_048_576.0 };
 /// Threads of one query at most.
 const THREADS_MAX: usize = 8;
 /// Bytes of an id, behind what all of the collection begin with, by which parts are told.
@@ -23,44 +26,94 @@ const ID_BYTES: usize = 16;
 /// How near to equal parts need to be: a fraction of one.
 const NEAR: f64 = 0.02;
 
+/// What a query may keep, all its threads together.
+pub(super) struct Memory<B> {
+    /// What a state takes, bytes.
+    pub(super) bytes: B,
+    pub(super) bytes_max: usize,
+    /// What is said when it is more.
+    pub(super) problem: &'static str,
+}
+
+/// Why a part ended early.
+enum Failure {
+    Error(ReadError),
+    /// Its state takes more than its share: one thread alone may take as much as all of them.
+    Crowded,
+}
+
 impl Run<'_> {
     /// Calls `visit` with each document that matches and what was read of it. Several threads may do so at one time, each with a
-    /// state of its own, which are returned in the order of their parts.
+    /// state of its own, which are returned in the order of their parts. Whether it can be done does not depend on how many
+    /// threads are free: where their shares of the memory are too small, one does it alone.
     pub(super) fn each_in_parts<T: Send>(
         &self,
         access: &Access,
+        memory: Memory<impl Fn(&T) -> usize + Sync>,
         new: impl Fn() -> T + Sync,
         visit: impl Fn(&mut T, &Met<'_>, &Value) -> Result<(), ReadError> + Sync,
     ) -> Result<Vec<T>, ReadError> {
-        let (parts, _helping) = self.view.parts(self.collection, access)?;
-        // Where one fails the others need not go on.
-        let failed = AtomicBool::new(false);
-        let over = || failed.load(Ordering::Relaxed) || (self.expired)();
-        let one = |part: &Access| {
-            let members = self.members.clone();
-            let run = Run { expired: &over, start: None, members, ..*self };
+        let Memory { bytes, bytes_max, problem } = memory;
+        let alone = || {
             let mut state = new();
-            let done = run.each(part, None, Read::Always, |met, value| visit(&mut state, met, value).map(|()| true));
-            failed.fetch_or(done.is_err(), Ordering::Relaxed);
-            done.map(|()| state)
+            self.each(access, None, Read::Always, |met, value| {
+                visit(&mut state, met, value)?;
+                match bytes(&state) > bytes_max {
+                    true => Err(ReadError::TooExpensive(problem.into())),
+                    false => Ok(true),
+                }
+            })?;
+            Ok(vec![state])
         };
-        let Some((first, others)) = parts.split_first() else { return Ok(vec![one(access)?]) };
-        let states = std::thread::scope(|scope| {
-            let others: Vec<_> = others.iter().map(|part| scope.spawn(|| one(part))).collect();
+        let (parts, _helping) = self.view.parts(self.collection, access)?;
+        let Some((first, others)) = parts.split_first() else { return alone() };
+        // What went wrong first: then the others need not go on, and that they ended early says nothing.
+        let (failure, failed) = (Mutex::new(None), AtomicBool::new(false));
+        let fail = |found: Failure| {
+            failure.lock().get_or_insert(found);
+            failed.store(true, Ordering::Relaxed);
+        };
+        let over = || failed.load(Ordering::Relaxed) || (self.expired)();
+        let actual = Mutex::default();
+        let one = |part: &Access| -> Option<T> {
+            let members = self.members.clone();
+            let run = Run { expired: &over, start: None, members, actual: &actual, ..*self };
+            let mut state = new();
+            let mut crowded = false;
+            let done = run.each(part, None, Read::Always, |met, value| {
+                visit(&mut state, met, value)?;
+                crowded = bytes(&state) > bytes_max / parts.len();
+                Ok(!crowded)
+            });
+            match done {
+                Ok(()) if !crowded => return Some(state),
+                Ok(()) => fail(Failure::Crowded),
+                Err(error) => fail(Failure::Error(error)),
+            }
+            None
+        };
+        let states: Option<Vec<T>> = std::thread::scope(|scope| {
+            let help = |part| std::thread::Builder::new().spawn_scoped(scope, move || one(part)).map_err(|_| part);
+            let one = &one;
+            let others: Vec<_> = others.iter().map(help).collect();
             let mut states = vec![one(first)];
             for other in others {
-                states.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                states.push(match other {
+                    Ok(helping) => helping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    // The system has no thread to give.
+                    Err(part) => one(part),
+                });
             }
-            states
+            states.into_iter().collect()
         });
-        // What went wrong, rather than that the others ended for it.
-        let wrong =
-            |state: &Result<T, ReadError>| matches!(state, Err(error) if !matches!(error, ReadError::TooExpensive(_)));
-        let (mut wrong, others): (Vec<_>, Vec<_>) = states.into_iter().partition(wrong);
-        if let Some(Err(error)) = wrong.pop() {
-            return Err(error);
+        match (failure.into_inner(), states) {
+            (Some(Failure::Error(error)), _) => Err(error),
+            (None, Some(states)) => {
+                self.actual.lock().add(&actual.into_inner());
+                Ok(states)
+            }
+            _ => alone(),
         }
-        others.into_iter().collect()
     }
 }
 
@@ -77,6 +130,9 @@ impl View {
             return Ok((Vec::new(), None));
         }
         let mut cuts = self.cuts(collection.id, helping.threads() + 1)?;
+        if cuts.is_empty() {
+            return Ok((Vec::new(), None));
+        }
         let (from, end) = keys::ids_behind(None);
         cuts.insert(0, from);
         cuts.push(end);
@@ -109,6 +165,10 @@ impl View {
             Ok(self.snapshot.bytes_between(DOC, &prefix, &keys::doc(collection, &id(number)))? as f64)
         };
         let all = self.snapshot.bytes_between(DOC, &prefix, &end)? as f64;
+        if all < BYTES_MIN {
+            // What is only in memory has no size that could be told.
+            return Ok(Vec::new());
+        }
         let mut cuts: Vec<Vec<u8>> = Vec::new();
         for part in 1..parts {
             let wanted = all * part as f64 / parts as f64;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::cursor::Position;
 use super::list::{Actual, Count, ListQuery};
+use super::parts::Memory;
 use super::plan::Access;
 use super::source::{Met, Source};
 use super::{ReadError, View};
@@ -153,7 +154,12 @@ impl Run<'_> {
         let wanted = skip + self.query.limit;
         let order = &self.query.order;
         let new = || Best { order, wanted, heap: BinaryHeap::new(), bytes: 0, matched: 0, more: false };
-        let parts = self.each_in_parts(access, new, |best, met, value| {
+        let memory = Memory {
+            bytes: |best: &Best<'_>| best.bytes,
+            bytes_max: 4 * self.view.limits.page_bytes_max,
+            problem: "sorting needs more memory than a query may take: ask for fewer items, or a narrower filter",
+        };
+        let parts = self.each_in_parts(access, memory, new, |best, met, value| {
             best.matched += 1;
             if !self.is_behind_start(value, met.id)? {
                 return Ok(());
@@ -167,7 +173,7 @@ impl Run<'_> {
             }
             let key = order.key(value).map_err(unsortable)?;
             best.add(Row { key, id: met.id.to_owned(), body: met.body.to_bytes() });
-            self.check_memory(best.bytes)
+            Ok(())
         })?;
         let mut parts = parts.into_iter();
         let mut best = parts.next().unwrap_or_else(new);
@@ -177,7 +183,6 @@ impl Run<'_> {
             for Ranked { row, .. } in part.heap {
                 best.add(row);
             }
-            self.check_memory(best.bytes)?;
         }
         let Best { heap, matched, more, .. } = best;
         let count = self.count(access, matched)?;
@@ -238,14 +243,6 @@ impl Run<'_> {
     pub(super) fn check_time(&self) -> Result<(), ReadError> {
         if (self.expired)() {
             let problem = "the query ran out of time: narrow the filter, or page by cursor";
-            return Err(ReadError::TooExpensive(problem.into()));
-        }
-        Ok(())
-    }
-
-    fn check_memory(&self, bytes: usize) -> Result<(), ReadError> {
-        if bytes > 4 * self.view.limits.page_bytes_max {
-            let problem = "sorting needs more memory than a query may take: ask for fewer items, or a narrower filter";
             return Err(ReadError::TooExpensive(problem.into()));
         }
         Ok(())

@@ -151,6 +151,8 @@ impl Loop {
     async fn lead(&mut self, term: u64) -> Result<(), aerodb_engine::Error> {
         let mut waiting = VecDeque::new();
         let mut seen = HashMap::new();
+        // How long entries took in an earlier term says little: others follow now.
+        self.depth = Depth::new(self.parts.entries_in_flight_min, self.parts.entries_in_flight_max);
         loop {
             let decider = Decider::begin(self.parts.engine.clone(), term)?;
             self.tasks.begin_anew();

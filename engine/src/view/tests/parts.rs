@@ -71,6 +71,29 @@ fn threads_find_together_what_one_finds_alone() {
     assert_eq!(parted, 15, "helpers come back");
 }
 
+/// Whether there is memory enough does not depend on how many threads help, and what is said is what is wrong.
+#[test]
+fn several_threads_take_no_more_memory_than_one_may() {
+    let answered = |query_bytes_max| {
+        let mut leader = Leader::with(Limits { query_helpers_max: 3, query_bytes_max, ..Limits::default() });
+        for from in (0..4_000).step_by(500) {
+            let document = |n| format!(r#"{{"id":"{n:04}","g":{},"v":{n}.5}}"#, n % 50);
+            let documents: Vec<String> = (from..from + 500).map(document).collect();
+            leader.submit(&crate::testing::insert("c", &format!("[{}]", documents.join(","))));
+            leader.apply();
+        }
+        leader.node.engine().flush().unwrap();
+        let path = |text: &str| json::Path::parse(text).unwrap();
+        let figures = (0..5).map(|n| (format!("s{n}"), Aggregate::Sum(path("v"))));
+        let grouping = Some(Grouping { group_by: vec![path("g")], aggregates: figures.collect() });
+        list(&leader, "c", &ListQuery { grouping, ..query(100) })
+    };
+    // All groups are in every part: a quarter of this would not be enough for one.
+    assert_eq!(answered(250_000).unwrap().items.len(), 50);
+    let error = answered(100_000).unwrap_err().to_string();
+    assert!(error.contains("more groups than a query may keep"), "{error}");
+}
+
 #[test]
 fn parts_are_about_as_large_as_each_other() {
     let mut leader = Leader::with(Limits { query_helpers_max: 3, ..Limits::default() });

@@ -25,7 +25,7 @@ use crate::state::ApiState;
 /// `{"type":"bookmark","revision"}`: everything up to there was sent, go on with `since` = that revision. With
 /// `follow=true`, or as Server-Sent Events (`Accept: text/event-stream`), it goes on with whatever happens next, and
 /// bookmarks come in between. With `filter` only changes are told of documents that match, before or after; `"matches"` says whether
-/// the document does now. A stream that cannot go on ends with `{"type":"error","code"}`, one that breaks off
+/// the document does now. While nothing matches for long, bookmarks with `"more":true` say how far it has come. A stream that cannot go on ends with `{"type":"error","code"}`, one that breaks off
 /// without a bookmark is incomplete: go on from the last revision that was complete.
 #[utoipa::path(
     get, path = "/api/{collection}/_changes", tag = "data", operation_id = "readChanges",

@@ -164,7 +164,9 @@ impl Feed {
             Until::Count(left) => left,
             Until::Now | Until::Stopped => usize::MAX,
         };
-        let page = wanted.min(self.state.limits().changes_page_max);
+        // With a filter, how many events few matches take is not known: a page of few would be one of many.
+        let page = if self.filter.is_some() { usize::MAX } else { wanted };
+        let page = page.min(self.state.limits().changes_page_max);
         let bytes_max = self.state.limits().page_bytes_max.min(self.state.options().feed_page_bytes_max);
         let reached = view.revision().min(self.end);
         let (collection, since, filter, end) = (self.collection.clone(), self.since, self.filter.clone(), self.end);
@@ -172,7 +174,11 @@ impl Feed {
             let mut found = view.changes(&collection, since, page, bytes_max)?;
             found.items.retain(|change| change.revision <= end);
             let last = found.items.last().map(|change| change.revision);
-            Ok((passed(found.items, filter.as_deref())?, last, found.more))
+            let mut told = passed(found.items, filter.as_deref())?;
+            Ok(match cut(&mut told, wanted) {
+                Some(last) => (told, Some(last), true),
+                None => (told, last, found.more),
+            })
         });
         let (changes, last, more) = found.await?;
         let more = more && last.is_some_and(|last| last < reached);
@@ -235,6 +241,16 @@ fn passed(changes: Vec<Change>, filter: Option<&Filter>) -> Result<Vec<Told>, Re
     Ok(told)
 }
 
+/// Keeps about the first `wanted`, none of a revision that is not kept whole; the last revision that is, if others go.
+fn cut(told: &mut Vec<Told>, wanted: usize) -> Option<u64> {
+    let last = told.get(wanted.checked_sub(1)?)?.change.revision;
+    let kept = told.partition_point(|told| told.change.revision <= last);
+    (kept < told.len()).then(|| {
+        told.truncate(kept);
+        last
+    })
+}
+
 /// The changes as text. The last one of a revision names it as the event's id: a client that reconnects from there has
 /// all of that revision, and one that was cut off in the middle of it gets it again as a whole.
 fn render(form: Form, changes: &[Told]) -> String {
@@ -287,6 +303,18 @@ mod tests {
         let bytes = |text: Option<&str>| text.map(|text| Bytes::copy_from_slice(text.as_bytes()));
         let (after, before) = (bytes(images.0), bytes(images.1));
         Told { change: Change { revision, position, kind, id: "a\"b".into(), after, before }, matches: None }
+    }
+
+    #[test]
+    fn a_revision_is_never_cut() {
+        let cut_at = |wanted| {
+            let both = (Some("{}"), Some("{}"));
+            let told = [1, 2, 2, 3].map(|revision| change(revision, 0, ChangeKind::Update, both));
+            let mut told = Vec::from(told);
+            (cut(&mut told, wanted), told.len())
+        };
+        let cuts = [0, 1, 2, 3, 4, usize::MAX].map(cut_at);
+        assert_eq!(cuts, [(None, 4), (Some(1), 1), (Some(2), 3), (Some(2), 3), (None, 4), (None, 4)]);
     }
 
     #[test]

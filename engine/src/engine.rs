@@ -13,6 +13,7 @@ use prost::Message;
 
 use crate::apply::{self, Applied, ApplyEntry};
 use crate::catalog::Catalog;
+use crate::document_cache::DocumentCache;
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::helpers::Helpers;
@@ -20,7 +21,6 @@ use crate::home::{self, Home};
 use crate::kv::{Env, Store};
 use crate::limits::Limits;
 use crate::planted;
-use crate::recent::Recent;
 use crate::state::record::Document;
 use crate::state::{DOC, META, SPEC, keys};
 use crate::uses::Uses;
@@ -45,7 +45,7 @@ pub(crate) struct Current {
     pub(crate) catalog: Arc<Catalog>,
     /// What everybody reads who comes before the next batch: a snapshot, and what stands in it, are taken once for all.
     view: Arc<Mutex<Option<Arc<View>>>>,
-    pub(crate) recent: Arc<Recent>,
+    pub(crate) cached: Arc<DocumentCache>,
     pub(crate) uses: Arc<Uses>,
     pub(crate) helpers: Arc<Helpers>,
     /// Behind the store: the files outlive it.
@@ -58,8 +58,8 @@ impl Current {
     /// # Errors
     /// When the storage fails.
     pub(crate) fn document(&self, key: &[u8]) -> Result<Option<Document>, Error> {
-        let bytes = match self.recent.get(key) {
-            Some(recent) => Some(recent),
+        let bytes = match self.cached.get(key) {
+            Some(cached) => Some(cached),
             None => self.store.get(DOC, key)?.map(Bytes::from),
         };
         Ok(bytes.map(Document::decode).transpose()?)
@@ -70,11 +70,11 @@ impl Current {
     /// # Errors
     /// When the storage fails.
     pub(crate) fn documents(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Document>>, Error> {
-        let recent: Vec<Option<Bytes>> = keys.iter().map(|key| self.recent.get(key)).collect();
+        let cached: Vec<Option<Bytes>> = keys.iter().map(|key| self.cached.get(key)).collect();
         let others: Vec<Vec<u8>> =
-            keys.iter().zip(&recent).filter(|(_, recent)| recent.is_none()).map(|(key, _)| key.clone()).collect();
+            keys.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(key, _)| key.clone()).collect();
         let mut stored = self.store.snapshot().get_many(DOC, &others)?.into_iter();
-        let bytes = recent.into_iter().map(|recent| recent.or_else(|| stored.next().flatten().map(Bytes::from)));
+        let bytes = cached.into_iter().map(|cached| cached.or_else(|| stored.next().flatten().map(Bytes::from)));
         bytes.map(|bytes| Ok(bytes.map(Document::decode).transpose()?)).collect()
     }
 
@@ -165,9 +165,9 @@ impl Engine {
     pub fn apply(&self, entries: &[ApplyEntry]) -> Result<Vec<Applied>, Error> {
         let _writing = self.writing.lock();
         let current = self.current();
-        let plan = apply::plan(&*current.store, &current.recent, &current.meta, entries)?;
+        let plan = apply::plan(&*current.store, &current.cached, &current.meta, entries)?;
         // Before the batch: see there.
-        current.recent.update(plan.documents);
+        current.cached.update(plan.documents, plan.meta.revision);
         if planted!("change-outside-the-batch") {
             let (changes, rest) = plan.batch.split(crate::state::CHANGE);
             current.store.write(rest, false)?;
@@ -191,7 +191,7 @@ impl Engine {
     pub(crate) fn meddle(&self, batch: crate::kv::WriteBatch) {
         let current = self.current();
         current.store.write(batch, false).unwrap();
-        current.recent.clear();
+        current.cached.clear();
         current.forget_view();
     }
 
@@ -273,9 +273,9 @@ fn open_store(env: &dyn Env, dir: PathBuf, limits: &Limits) -> Result<Current, E
     let meta = read_meta(&*store)?;
     let catalog = Arc::new(Catalog::load(&*store.snapshot(), meta.catalog_revision)?);
     let (meta, generation) = (Arc::new(meta), Arc::new(Folder::new(dir)));
-    let recent = Arc::new(Recent::new(limits.recent_bytes_max));
+    let cached = Arc::new(DocumentCache::new(limits.document_cache_bytes_max));
     let helpers = Arc::new(Helpers::new(limits.query_helpers_max));
-    Ok(Current { store, meta, catalog, view: Arc::default(), recent, uses: Arc::default(), helpers, generation })
+    Ok(Current { store, meta, catalog, view: Arc::default(), cached, uses: Arc::default(), helpers, generation })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

@@ -50,5 +50,5 @@ pub fn bounds(filter: &Filter, path: &Path, single: bool, descending: bool) -> O
 /// As [`Engine::apply`].
 pub fn plan(engine: &Engine, entries: &[ApplyEntry]) -> Result<Vec<Applied>, Error> {
     let current = engine.current();
-    Ok(apply::plan(&*current.store, &current.recent, &current.meta, entries)?.applied)
+    Ok(apply::plan(&*current.store, &current.cached, &current.meta, entries)?.applied)
 }

@@ -51,8 +51,8 @@ pub struct Limits {
     pub idempotency_bytes_max: u64,
     /// How long an idempotency key is remembered, milliseconds.
     pub idempotency_ms: u64,
-    /// Documents that were written last and are kept in memory, bytes.
-    pub recent_bytes_max: usize,
+    /// Documents that were written or fetched last and are kept in memory, bytes.
+    pub document_cache_bytes_max: usize,
     /// History kept when a collection names no other time, seconds.
     pub history_seconds_default: u64,
 }
@@ -84,7 +84,7 @@ impl Default for Limits {
             reference_lookups_max: 20_000,
             idempotency_bytes_max: 256 << 20,
             idempotency_ms: 24 * 3_600 * 1_000,
-            recent_bytes_max: 32 << 20,
+            document_cache_bytes_max: 32 << 20,
             history_seconds_default: 3_600,
         }
     }

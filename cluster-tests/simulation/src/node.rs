@@ -92,7 +92,11 @@ fn given(plan: &Plan, place: &Place, life: u64, fence: Fence) -> (Options, Servi
         spawner: Arc::new(SimThreads::new(seed ^ 0x5eed, place.slowness.clone())),
         machine: Arc::new(SimMachine),
         registry: prometheus::Registry::new(),
-        limits: Limits { idempotency_bytes_max: plan.idempotency_bytes_max, ..Limits::default() },
+        limits: Limits {
+            idempotency_bytes_max: plan.idempotency_bytes_max,
+            document_cache_bytes_max: plan.document_cache_bytes_max,
+            ..Limits::default()
+        },
         fence,
     };
     (options, services)

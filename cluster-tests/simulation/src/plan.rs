@@ -127,6 +127,8 @@ pub struct Plan {
     pub reuses_keys: bool,
     /// The bytes of idempotency keys that are remembered.
     pub idempotency_bytes_max: u64,
+    /// Bytes of documents in a node's memory.
+    pub document_cache_bytes_max: usize,
     /// What half of the clients do.
     pub workload: Workload,
     /// Lists that are appended to.
@@ -162,6 +164,8 @@ impl Plan {
             lying_disks: asked.lying_disks,
             // Drawn from nothing: the seeds that were there before it go on meaning what they meant.
             reuses_keys: seed % 4 == 3,
+            // As large as it usually is, a few documents that drive each other out, and none.
+            document_cache_bytes_max: [32 << 20, 2_000, 0][seed as usize % 3],
             options,
             idempotency_bytes_max: *[256 << 20, 256 << 20, 2_000].choose(rng).unwrap_or(&0),
             workload: Workload::Documents,

@@ -11,16 +11,16 @@ use proto::{CollectionCounts, Effects, StateMeta, effect::Kind};
 use super::indexes::IndexWrites;
 use super::sessions::Outcomes;
 use crate::catalog;
+use crate::document_cache::DocumentCache;
 use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
-use crate::recent::Recent;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{self, CHANGE, DOC, HISTORY, INDEX, INDEX_HISTORY, META, keys};
 
 /// Collects the writes of a run of entries.
 pub(super) struct Writer<'a> {
     pub(super) store: &'a dyn Store,
-    recent: &'a Recent,
+    cached: &'a DocumentCache,
     pub(super) meta: StateMeta,
     pub(super) batch: WriteBatch,
     /// What this run has written so far in `meta` (`None`: deleted): later effects read it again.
@@ -46,10 +46,10 @@ struct Retired {
 pub(crate) type Documents = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(store: &'a dyn Store, recent: &'a Recent, meta: StateMeta) -> Self {
+    pub(super) fn new(store: &'a dyn Store, cached: &'a DocumentCache, meta: StateMeta) -> Self {
         Self {
             store,
-            recent,
+            cached,
             meta,
             batch: WriteBatch::new(),
             pending: HashMap::new(),
@@ -332,8 +332,8 @@ impl<'a> Writer<'a> {
         if let Some(document) = self.documents.get(key) {
             return Ok(document.clone());
         }
-        match self.recent.get(key) {
-            Some(recent) => Ok(Some(recent)),
+        match self.cached.get(key) {
+            Some(cached) => Ok(Some(cached)),
             None => Ok(self.store.get(DOC, key)?.map(Bytes::from)),
         }
     }

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use prost::Message;
 use proto::StateMeta;
 
+use crate::document_cache::DocumentCache;
 use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
 use crate::planted;
-use crate::recent::Recent;
 use crate::state::{META, keys};
 pub(crate) use effects::Documents;
 use effects::Writer;
@@ -63,11 +63,11 @@ pub(crate) struct Plan {
 /// Works out what `entries` do to the state whose counters are `meta`. Later entries see earlier ones.
 pub(crate) fn plan(
     store: &dyn Store,
-    recent: &Recent,
+    cached: &DocumentCache,
     meta: &StateMeta,
     entries: &[ApplyEntry],
 ) -> Result<Plan, Error> {
-    let mut writer = Writer::new(store, recent, *meta);
+    let mut writer = Writer::new(store, cached, *meta);
     let mut applied = Vec::with_capacity(entries.len());
     for entry in entries {
         let expected = writer.meta.applied.as_ref().map_or(0, |last| last.index + 1);

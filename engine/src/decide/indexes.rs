@@ -1,10 +1,11 @@
 //! Indexes: what a document's new version changes in them, whom their unique values belong to, and how they are built.
 //!
 //! An index is built while writes go on. From its creation on every write keeps it; documents from before are added by
-//! steps that the leader proposes, in the order of ids. A step names documents and the revisions at which it saw them;
+//! steps that the leader proposes, in the order of ids. A step brings the entries of documents as they were at some revision;
 //! what has changed since is passed over, because whoever changed it kept the index. All of this is in the state, so
 //! that another leader goes on where the last one stopped.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use aerodb_proto as proto;
@@ -12,8 +13,8 @@ use bytes::Bytes;
 use proto::{Collection, Effect, IndexChange, IndexState, Refusal, effect::Kind, outcome};
 
 use super::documents::{Place, Stop, Target, read};
-use super::overlay::{FETCHED_MAX, Overlay};
-use super::{Decision, references, refusal};
+use super::overlay::Overlay;
+use super::{Decision, references, refusal, since};
 use crate::error::Error;
 use crate::index::{Entries, Index, Role, Unfit};
 use crate::json::Value;
@@ -22,8 +23,8 @@ use crate::planted;
 use crate::state::keys;
 use crate::state::record::Document;
 
-/// Bytes of entries in one step of a build, about.
-const STEP_BYTES_MAX: usize = 1 << 20;
+/// Events since a step of a build was read that are gone through; more, and it has to be read anew.
+const EVENTS_MAX: usize = 50_000;
 
 /// What an entry takes beside its values: its place in a message, and the id in its key.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
@@ -69,7 +70,7 @@ pub(super) fn changes(
         let building = index.is_building();
         let without = |all: &Entries, other: &Entries| -> Vec<Bytes> {
             let differs = |(values, role): &(&Vec<u8>, &Role)| building || other.get(*values) != Some(*role);
-            all.iter().filter(differs).map(|(values, role)| entry(*role, values)).collect()
+            all.iter().filter(differs).map(|(values, role)| role.entry(values)).collect()
         };
         let (mut removed, added) = (without(&before, &after), without(&after, &before));
         if planted!("deleted-stays-indexed") && now.is_none() {
@@ -112,10 +113,6 @@ pub(super) fn claim(overlay: &mut Overlay, documents: &[(String, Changes)]) -> R
         }
     }
     Ok(())
-}
-
-fn entry(role: Role, values: &[u8]) -> Bytes {
-    [&[role.byte()], values].concat().into()
 }
 
 fn refused(unfit: &Unfit) -> Refusal {
@@ -188,22 +185,29 @@ pub(super) fn build(
         // A step of a leader that did not know how far another had come.
         return Ok(noop);
     }
+    let mut rewritten: HashSet<String> =
+        overlay.pending_since(collection.id, step.read_revision).map(|(id, _)| id.to_owned()).collect();
+    rewritten.extend(since::changed(overlay, collection.id, step.read_revision, EVENTS_MAX)?);
     let mut done = Step { progress, ..Step::default() };
-    'step: for seen in step.documents.chunks(FETCHED_MAX) {
-        let ids: Vec<&str> = seen.iter().map(|seen| seen.id.as_str()).collect();
-        for (seen, document) in seen.iter().zip(overlay.documents(collection.id, &ids)?) {
-            if done.bytes > STEP_BYTES_MAX || done.lookups > limits.reference_lookups_max {
-                break 'step;
+    let mut added = 0;
+    for document in &step.documents {
+        let skipped = planted!("build-loses-a-document") && added == 0 && !step.after.is_empty();
+        if !skipped && !rewritten.contains(&document.id) {
+            if done.lookups > limits.reference_lookups_max {
+                break;
             }
-            let skipped = planted!("build-loses-a-document") && done.visited == 0 && !step.after.is_empty();
-            if !skipped && let Err(failure) = done.add(overlay, &collection, &index, seen, document)? {
+            if let Err(failure) = done.add(overlay, &collection, &index, document)? {
                 return failed(overlay, &collection, &index, failure);
             }
-            done.visited += 1;
-            done.progress.after.clone_from(&seen.id);
         }
+        added += 1;
+        done.progress.after.clone_from(&document.id);
     }
-    let ready = step.last && done.visited == step.documents.len();
+    let whole = added == step.documents.len();
+    if whole {
+        done.progress.after.clone_from(&step.up_to);
+    }
+    let ready = step.last && whole;
     let effect = proto::IndexStep {
         collection_id: collection.id,
         index_id: index.definition.id,
@@ -227,51 +231,42 @@ pub(super) fn build(
 struct Step {
     documents: Vec<proto::IndexedDocument>,
     progress: proto::WalkProgress,
-    visited: usize,
-    bytes: usize,
     /// Documents that others refer to and that were looked up.
     lookups: usize,
 }
 
 impl Step {
-    /// Adds a document, which is there as `document`; `Err` says why it cannot be in the index.
+    /// Adds a document that is as it was read; `Err` says why it cannot be in the index.
     fn add(
         &mut self,
         overlay: &mut Overlay,
         collection: &Collection,
         index: &Index,
-        seen: &proto::SeenDocument,
-        document: Option<Document>,
+        read: &proto::IndexableDocument,
     ) -> Result<Result<(), String>, Stop> {
-        let as_seen = |document: &Document| {
-            document.revision == seen.revision && document.revision < index.definition.created_revision
-        };
-        let Some(document) = document.filter(as_seen) else { return Ok(Ok(())) };
-        if let Some(offence) = references::offence(overlay, index, &document, &seen.id, &mut self.lookups)? {
+        if let Some(offence) = references::offence(overlay, (collection.id, index), &read.id, &mut self.lookups)? {
             return Ok(Err(offence));
         }
-        let entries = match index.entries(&read(&document, &index.members)?) {
-            Ok(entries) => entries,
-            Err(unfit) => return Ok(Err(format!("{unfit} (document {:?})", seen.id))),
-        };
+        if !read.unfit.is_empty() {
+            return Ok(Err(format!("{} (document {:?})", read.unfit, read.id)));
+        }
         if index.definition.unique {
-            for values in entries.keys().filter(|values| index.claims(values)) {
+            let values = read.entries.iter().filter_map(|entry| entry.get(1..));
+            for values in values.filter(|values| index.claims(values)) {
                 let key = keys::index_entry(collection.id, index.definition.id, values, &[]);
                 match overlay.owner(&key)? {
-                    Some(owner) if owner != seen.id => {
-                        return Ok(Err(format!("the documents {owner:?} and {:?} have the same values", seen.id)));
+                    Some(owner) if owner != read.id => {
+                        return Ok(Err(format!("the documents {owner:?} and {:?} have the same values", read.id)));
                     }
-                    _ => overlay.stage_owner(key, Some(seen.id.clone())),
+                    _ => overlay.stage_owner(key, Some(read.id.clone())),
                 }
             }
         }
-        let added: Vec<Bytes> = entries.iter().map(|(values, role)| entry(*role, values)).collect();
-        self.bytes += added.iter().map(Bytes::len).sum::<usize>() + seen.id.len();
         self.progress.documents += 1;
-        if !added.is_empty() {
-            overlay.stage_built(collection.id, index, &seen.id, &added);
-            let id = Bytes::copy_from_slice(seen.id.as_bytes());
-            self.documents.push(proto::IndexedDocument { id, added });
+        if !read.entries.is_empty() {
+            overlay.stage_built(collection.id, index, &read.id, &read.entries);
+            let id = Bytes::copy_from_slice(read.id.as_bytes());
+            self.documents.push(proto::IndexedDocument { id, added: read.entries.clone() });
         }
         Ok(Ok(()))
     }

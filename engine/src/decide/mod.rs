@@ -16,6 +16,7 @@ mod overlay;
 mod references;
 mod schema;
 mod sessions;
+mod since;
 #[cfg(test)]
 mod tests;
 mod transaction;

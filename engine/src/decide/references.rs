@@ -157,13 +157,13 @@ fn is_vouched_for(index: &Index, version: &Document) -> bool {
 /// Why a document that is there already stands against a reference, if it does; `lookups` counts what was looked up.
 pub(super) fn offence(
     overlay: &Overlay,
-    index: &Index,
-    document: &Document,
+    (collection, index): (u32, &Index),
     id: &str,
     lookups: &mut usize,
 ) -> Result<Option<String>, Stop> {
     let Some(reference) = index.reference() else { return Ok(None) };
-    let found = index.ids(&read(document, &index.members)?);
+    let Some(document) = overlay.document(collection, id)? else { return Ok(None) };
+    let found = index.ids(&read(&document, &index.members)?);
     if let Some(kind) = found.stranger {
         let what = format!("an id, an array of ids or null, and holds a {}", kind.name());
         return Ok(Some(format!("{:?} of the document {id:?} is {what}", index.path())));

@@ -17,6 +17,7 @@ pub(crate) use through::{Stretch, Through};
 use std::collections::BTreeMap;
 
 use aerodb_proto as proto;
+use bytes::Bytes;
 
 use crate::error::Error;
 use crate::filter::Filter;
@@ -49,6 +50,11 @@ impl Role {
             Role::Whole => 1,
             Role::Unsortable => 2,
         }
+    }
+
+    /// An entry as the log carries it.
+    pub(crate) fn entry(self, values: &[u8]) -> Bytes {
+        [&[self.byte()], values].concat().into()
     }
 
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {

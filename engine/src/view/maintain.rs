@@ -1,11 +1,16 @@
 //! What the upkeep of a node reads: which history has grown too old, which keys can be forgotten.
 
-use aerodb_proto::{BuildIndex, Collection, SeenDocument, WalkProgress, Watermark};
+use aerodb_proto::{BuildIndex, Collection, IndexableDocument, WalkProgress, Watermark};
+use bytes::Bytes;
 use prost::Message;
 
 use super::{ReadError, View};
+use crate::body;
 use crate::error::Error;
 use crate::state::{CHANGE, META, keys, record};
+
+/// Bytes of entries in one step of a build, about.
+const STEP_BYTES_MAX: usize = 1 << 20;
 
 impl View {
     /// For each collection the revision that its retention has passed, where it is above the watermark in force.
@@ -101,7 +106,7 @@ impl View {
         Ok(digests)
     }
 
-    /// The next step of a build that is under way: up to `limit` documents; `None` when nothing is being built.
+    /// The next step of a build that is under way: up to `limit` documents, and about a MiB of entries; `None` when nothing is being built.
     ///
     /// # Errors
     /// When the storage fails.
@@ -112,22 +117,38 @@ impl View {
     }
 
     /// The same at a place that the build has yet to come to: fills `step`, which names the index and where it begins. `None`
-    /// when the collection is gone.
+    /// when the index is gone.
     ///
     /// # Errors
     /// When the storage fails.
     pub fn build_step_at(&self, mut step: BuildIndex, limit: usize) -> Result<Option<BuildIndex>, ReadError> {
-        let Some(collection) = self.catalog.by_id(step.collection_id) else { return Ok(None) };
+        let indexes = self.catalog.indexes(step.collection_id);
+        let Some(index) = indexes.iter().find(|index| index.definition.id == step.index_id) else { return Ok(None) };
         let after = Some(step.after.as_str()).filter(|after| !after.is_empty());
-        let mut found = self.documents_at(collection.id, self.revision(), &keys::ids_behind(after), false);
+        let ids = keys::ids_behind(after);
+        let mut found = self.documents_at(step.collection_id, self.revision(), &ids, false);
+        (step.read_revision, step.last) = (self.revision(), true);
+        let (mut met, mut bytes) = (0, 0);
         while let Some(document) = found.next()? {
-            if step.documents.len() == limit {
-                return Ok(Some(step));
+            if met == limit || bytes > STEP_BYTES_MAX {
+                step.last = false;
+                break;
             }
+            met += 1;
             let id = String::from_utf8(document.id.to_vec()).map_err(|e| Error::malformed("an id", e))?;
-            step.documents.push(SeenDocument { id, revision: document.revision });
+            step.up_to.clone_from(&id);
+            // Whoever wrote it since then has kept the index.
+            if document.revision < index.definition.created_revision {
+                let read = body::read(document.body, &index.members);
+                let read = read.map_err(|e| Error::malformed("a document", e))?;
+                let (entries, unfit) = match index.entries(&read) {
+                    Ok(entries) => (entries.iter().map(|(values, role)| role.entry(values)).collect(), String::new()),
+                    Err(unfit) => (Vec::new(), unfit.to_string()),
+                };
+                bytes += id.len() + entries.iter().map(Bytes::len).sum::<usize>();
+                step.documents.push(IndexableDocument { id, entries, unfit });
+            }
         }
-        step.last = true;
         Ok(Some(step))
     }
 

@@ -23,6 +23,7 @@ mod versions;
 use std::sync::Arc;
 
 use aerodb_proto::{Caller, Collection, CollectionCounts, StateMeta};
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 pub use aggregate::{AGGREGATES_MAX, Aggregate, GROUP_PATHS_MAX, Grouping};
@@ -39,13 +40,13 @@ pub use versions::{Version, Versions, VersionsQuery};
 pub use crate::state::record::ChangeKind;
 
 use crate::catalog::{API_KEYS, Catalog, is_system};
+use crate::document_cache::DocumentCache;
 use crate::engine::{Current, decode_meta};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::helpers::Helpers;
 use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
-use crate::recent::Recent;
 use crate::state::record::Document;
 use crate::state::{self, DOC, META, keys};
 use crate::uses::Uses;
@@ -56,7 +57,7 @@ pub struct View {
     meta: StateMeta,
     catalog: Arc<Catalog>,
     limits: Limits,
-    recent: Arc<Recent>,
+    cached: Arc<DocumentCache>,
     uses: Arc<Uses>,
     helpers: Arc<Helpers>,
     /// Behind the snapshot: the files outlive it.
@@ -69,7 +70,7 @@ pub struct Stored {
     /// The revision that wrote it.
     pub revision: u64,
     /// The final JSON, ready to send.
-    pub body: bytes::Bytes,
+    pub body: Bytes,
 }
 
 /// Figures of a collection.
@@ -138,8 +139,8 @@ impl View {
             true => cached.clone(),
             false => Arc::new(Catalog::load(&*snapshot, meta.catalog_revision)?),
         };
-        let (recent, uses, helpers) = (current.recent.clone(), current.uses.clone(), current.helpers.clone());
-        Ok(Self { snapshot, meta, catalog, limits, recent, uses, helpers, _generation: current.generation.clone() })
+        let (cached, uses, helpers) = (current.cached.clone(), current.uses.clone(), current.helpers.clone());
+        Ok(Self { snapshot, meta, catalog, limits, cached, uses, helpers, _generation: current.generation.clone() })
     }
 
     /// The revision of this view.
@@ -192,12 +193,10 @@ impl View {
 
     fn document(&self, collection: u32, id: &[u8]) -> Result<Option<Document>, ReadError> {
         let key = keys::doc(collection, id);
-        let recent = self.recent.get(&key).map(Document::decode).transpose()?;
-        // A newer one came after this view.
-        if let Some(document) = recent.filter(|document| document.revision <= self.meta.revision) {
+        if let Some(document) = self.cached(&key)? {
             return Ok(Some(document));
         }
-        Ok(self.snapshot.get(DOC, &key)?.map(Document::decode).transpose()?)
+        self.snapshot.get(DOC, &key)?.map(|stored| self.to_cache(key, stored)).transpose()
     }
 
     /// The same of several documents, in the order of `ids`.
@@ -206,18 +205,31 @@ impl View {
         let (mut places, mut keys) = (Vec::new(), Vec::new());
         for id in ids {
             let key = keys::doc(collection, id);
-            let recent = self.recent.get(&key).map(Document::decode).transpose()?;
-            let recent = recent.filter(|document| document.revision <= self.meta.revision);
-            if recent.is_none() {
+            let cached = self.cached(&key)?;
+            if cached.is_none() {
                 places.push(found.len());
                 keys.push(key);
             }
-            found.push(recent);
+            found.push(cached);
         }
-        for (place, stored) in places.into_iter().zip(self.snapshot.get_many(DOC, &keys)?) {
-            found[place] = stored.map(Document::decode).transpose()?;
+        let stored = self.snapshot.get_many(DOC, &keys)?;
+        for (place, (key, stored)) in places.into_iter().zip(keys.into_iter().zip(stored)) {
+            found[place] = stored.map(|stored| self.to_cache(key, stored)).transpose()?;
         }
         Ok(found)
+    }
+
+    /// The version in memory, unless a newer one came after this view.
+    fn cached(&self, key: &[u8]) -> Result<Option<Document>, ReadError> {
+        let cached = self.cached.get(key).map(Document::decode).transpose()?;
+        Ok(cached.filter(|document| document.revision <= self.meta.revision))
+    }
+
+    /// What the snapshot has at `key`, for the next reader as well.
+    fn to_cache(&self, key: Vec<u8>, stored: Vec<u8>) -> Result<Document, ReadError> {
+        let stored = Bytes::from(stored);
+        self.cached.fill(key, stored.clone(), self.meta.revision);
+        Ok(Document::decode(stored)?)
     }
 
     /// Figures of a collection, kept with every write.

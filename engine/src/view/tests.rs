@@ -10,6 +10,7 @@ use crate::select::Select;
 use crate::testing::{Dice, IDS, Leader, check, command, create, create_index, delete, put, random};
 use model::Model;
 
+mod cached;
 mod collecting;
 mod covers;
 mod cursors;
@@ -17,7 +18,6 @@ mod groups;
 mod model;
 mod parts;
 mod reads;
-mod recent;
 mod scans;
 mod sequences;
 mod versions;

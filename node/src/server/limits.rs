@@ -22,7 +22,7 @@ pub(crate) struct Limits {
     pub(crate) requests_in_flight_max: u64,
     /// How long requests in flight may take to finish once the node was told to stop.
     pub(crate) drain_ms_max: u64,
-    /// Memory for blocks that were read from disk, shared by the log and the state; taken as it is used.
+    /// Memory for what was read or written last, taken as it is used: half of it for documents, half for blocks of files.
     pub(crate) cache_bytes_max: u64,
     /// What idempotency keys and their answers may take. Past it new keys get 503.
     pub(crate) idempotency_bytes_max: u64,

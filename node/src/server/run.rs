@@ -48,7 +48,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     let front = front.context("registering the figures of the API")?;
     let limits = engine_limits(&config);
     let services = Services {
-        env: Arc::new(RocksEnv::new(config.limits.cache_bytes_max as usize)),
+        env: Arc::new(RocksEnv::new(config.limits.cache_bytes_max as usize / 2)),
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(|bytes| rand::rng().fill_bytes(bytes)),
         connector: Arc::new(TcpConnector),
@@ -93,6 +93,7 @@ fn engine_limits(config: &ServerConfig) -> EngineLimits {
         command_bytes_max: config.limits.command_bytes_max as usize,
         idempotency_bytes_max: config.limits.idempotency_bytes_max,
         history_seconds_default: config.limits.history_seconds,
+        document_cache_bytes_max: config.limits.cache_bytes_max as usize / 2,
         ..EngineLimits::default()
     }
 }

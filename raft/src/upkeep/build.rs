@@ -110,10 +110,10 @@ async fn build_index(node: &Arc<Node>, mut step: BuildIndex) -> bool {
 
 /// The step behind `step`; `None` when there is none, or it cannot be read: whoever looks into the state again finds out.
 fn read_behind(node: &Arc<Node>, step: &BuildIndex) -> impl Future<Output = Option<BuildIndex>> + use<> {
-    let place = step.documents.last().filter(|_| !step.last).map(|last| BuildIndex {
+    let place = (!step.last).then(|| BuildIndex {
         collection_id: step.collection_id,
         index_id: step.index_id,
-        after: last.id.clone(),
+        after: step.up_to.clone(),
         ..BuildIndex::default()
     });
     let node = node.clone();

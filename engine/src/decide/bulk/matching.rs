@@ -10,13 +10,12 @@ use aerodb_proto::BulkWrite;
 
 use crate::decide::documents::{Stop, Target, Writer};
 use crate::decide::overlay::{FETCHED_MAX, Overlay};
-use crate::decide::refusal;
+use crate::decide::since;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::index::{Index, Through};
 use crate::matcher::Matcher;
-use crate::state::record;
-use crate::state::{self, CHANGE, INDEX, META, keys};
+use crate::state::{self, INDEX, META, keys};
 
 /// Events since the look that are gone through; more, and the look has to be taken anew.
 const EVENTS_MAX: usize = 2_000;
@@ -107,7 +106,7 @@ fn since_the_look(
             matching.insert(id.to_owned());
         }
     }
-    let applied = changed_since(writer, to, bulk.read_revision)?;
+    let applied = since::changed(overlay, to.id, bulk.read_revision, EVENTS_MAX)?;
     let others: Vec<&str> = applied.iter().map(String::as_str).filter(|id| !changed.contains(id)).collect();
     for ids in others.chunks(FETCHED_MAX) {
         for (id, document) in ids.iter().zip(overlay.documents(to.id, ids)?) {
@@ -122,24 +121,4 @@ fn since_the_look(
     let unchanged = bulk.candidates.iter().filter(|candidate| !changed.contains(candidate.id.as_str()));
     matching.extend(unchanged.map(|candidate| candidate.id.clone()));
     Ok(matching)
-}
-
-/// The documents that changed after `revision`, as far as that is applied.
-fn changed_since(writer: &Writer<'_>, to: &Target, revision: u64) -> Result<BTreeSet<String>, Stop> {
-    let snapshot = writer.overlay.snapshot();
-    if revision < crate::state::watermark(&*snapshot, to.id)? {
-        return Err(refusal("prepared_too_early", "what has changed since is no longer kept").into());
-    }
-    let (from, end) = (keys::change(to.id, revision.saturating_add(1), 0), keys::collection_end(to.id));
-    let mut scan = snapshot.scan(CHANGE, &from, &end, false);
-    let (mut ids, mut events) = (BTreeSet::new(), 0);
-    while let Some((_, value)) = scan.next().map_err(Error::from)? {
-        events += 1;
-        if events > EVENTS_MAX {
-            return Err(refusal("prepared_too_early", "too much has changed since").into());
-        }
-        let id = String::from_utf8(record::Change::decode(value).map_err(Error::from)?.id);
-        ids.insert(id.map_err(|e| Error::malformed("a change", e))?);
-    }
-    Ok(ids)
 }

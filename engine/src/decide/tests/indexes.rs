@@ -43,20 +43,24 @@ fn an_index_is_built_by_steps_and_kept_by_writes() {
     );
 }
 
-/// Kept by the comparison of revisions in `Step::add`: what has changed since a step was read is passed over.
+/// Kept by `since::changed` and the overlay: what has changed since a step was read is passed over, applied or not.
 #[test]
 fn a_step_passes_over_what_has_changed_since() {
     let mut leader = check(
         r#"
-        insert c [{"id":"a","n":1},{"id":"b","n":2}] => changed 3 a@3 b@3 created
+        insert c [{"id":"a","n":1},{"id":"b","n":2},{"id":"d","n":3},{"id":"e","n":4},{"id":"f","n":5}] => changed 3 a@3 b@3 d@3 e@3 f@3 created
         index c {"name":"by_n","fields":["n"]}  => changed 4 collection 2
         append                                  => seq 3
         apply                                   => [Effective]
         "#,
     );
     let step = leader.node.view().build_step(10).unwrap().expect("an index is being built");
-    for change in [put("c", "a", r#"{"n":7}"#), crate::testing::delete("c", "b")] {
-        leader.decide(&change);
+    for (id, other) in [("a", "b"), ("d", "e")] {
+        leader.append();
+        leader.apply();
+        for change in [put("c", id, r#"{"n":7}"#), crate::testing::delete("c", other)] {
+            leader.decide(&change);
+        }
     }
     let build = |step: proto::BuildIndex| crate::testing::command(proto::command::Op::BuildIndex(step));
     assert!(matches!(leader.decide(&build(step.clone())), Verdict::Proposed(outcome) if outcome.changed));
@@ -66,7 +70,7 @@ fn a_step_passes_over_what_has_changed_since() {
     leader.apply();
     let view = leader.node.view();
     let collection = view.collection("c").unwrap();
-    assert_eq!(view.indexes(&collection).unwrap()[0].entries, 1);
+    assert_eq!(view.indexes(&collection).unwrap()[0].entries, 3);
 }
 
 /// Kept by `indexes::claim`, and by the owners in the overlay: the state does not know yet what is decided.

@@ -1,4 +1,4 @@
-//! What is kept of the last writes never shows: a view says what its snapshot has.
+//! What is kept of the last writes and reads never shows: a view says what its snapshot has.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,19 +11,26 @@ const BOUNDS: [usize; 3] = [1_500, 1 << 20, 0];
 #[track_caller]
 fn as_in_the_snapshot(view: &View) {
     for collection in view.collections() {
-        for id in IDS.iter().copied().chain(["zz"]) {
+        let ids: Vec<&str> = IDS.iter().copied().chain(["zz"]).collect();
+        let stored = |id: &&str| {
             let bytes = view.snapshot.get(DOC, &keys::doc(collection.id, id.as_bytes())).unwrap();
-            let stored = bytes.map(|bytes| Stored::from(Document::decode(bytes).unwrap()));
-            assert_eq!(view.get(&collection, id).unwrap(), stored, "{id} at revision {}", view.revision());
+            bytes.map(|bytes| Document::decode(bytes).unwrap())
+        };
+        let stored: Vec<Option<Document>> = ids.iter().map(stored).collect();
+        for (id, stored) in ids.iter().zip(&stored) {
+            let found = view.get(&collection, id).unwrap();
+            assert_eq!(found, stored.clone().map(Stored::from), "{id} at revision {}", view.revision());
         }
+        let ids: Vec<Vec<u8>> = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
+        assert_eq!(view.documents(collection.id, &ids).unwrap(), stored, "at revision {}", view.revision());
     }
 }
 
 #[test]
 fn views_are_held_over_what_comes_after_them() {
-    for recent_bytes_max in BOUNDS {
+    for document_cache_bytes_max in BOUNDS {
         let mut dice = Dice::new(7);
-        let mut leader = Leader::with(Limits { recent_bytes_max, ..Limits::default() });
+        let mut leader = Leader::with(Limits { document_cache_bytes_max, ..Limits::default() });
         let mut views = Vec::new();
         for _ in 0..120 {
             for _ in 0..=dice.below(4) {
@@ -44,9 +51,13 @@ fn views_are_taken_while_a_batch_is_written() {
     let (engine, done) = (leader.node.engine().clone(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let mut views = 0;
+            let (mut views, mut former) = (0, engine.view().unwrap());
             while !done.load(Ordering::Relaxed) {
-                as_in_the_snapshot(&engine.view().unwrap());
+                let view = engine.view().unwrap();
+                as_in_the_snapshot(&view);
+                // What it fetches is old by now.
+                as_in_the_snapshot(&former);
+                former = view;
                 views += 1;
             }
             views
@@ -66,7 +77,7 @@ fn views_are_taken_while_a_batch_is_written() {
 
 /// An installed snapshot has other documents under the same keys.
 #[test]
-fn an_installed_state_begins_with_nothing_recent() {
+fn an_installed_state_begins_with_nothing_in_memory() {
     let mut leader = Leader::new();
     leader.submit(&put("c", "a", r#"{"n":1}"#));
     let copy = tempfile::TempDir::new().unwrap();

@@ -19,10 +19,8 @@ pub(super) fn changed(
     revision: u64,
     events_max: usize,
 ) -> Result<BTreeSet<String>, Stop> {
+    check_kept(overlay, collection, revision)?;
     let snapshot = overlay.snapshot();
-    if revision < state::watermark(&*snapshot, collection)? {
-        return Err(refusal("prepared_too_early", "what has changed since is no longer kept").into());
-    }
     let (from, end) = (keys::change(collection, revision.saturating_add(1), 0), keys::collection_end(collection));
     let mut scan = snapshot.scan(CHANGE, &from, &end, false);
     let (mut ids, mut events) = (BTreeSet::new(), 0);
@@ -34,5 +32,14 @@ pub(super) fn changed(
         let id = String::from_utf8(record::Change::decode(value).map_err(Error::from)?.id);
         ids.insert(id.map_err(|e| Error::malformed("a change", e))?);
     }
+    // What a watermark lets go may go at once, from under the scan as well.
+    check_kept(overlay, collection, revision)?;
     Ok(ids)
+}
+
+fn check_kept(overlay: &Overlay, collection: u32, revision: u64) -> Result<(), Stop> {
+    if revision < state::watermark(&*overlay.snapshot(), collection)? {
+        return Err(refusal("prepared_too_early", "what has changed since is no longer kept").into());
+    }
+    Ok(())
 }

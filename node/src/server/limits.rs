@@ -1,6 +1,7 @@
 //! The bounds of a node that an operator may change, each with its unit in its name.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub(crate) struct Limits {
     /// How long requests in flight may take to finish once the node was told to stop.
     pub(crate) drain_ms_max: u64,
     /// Memory for what was read or written last, taken as it is used: half of it for documents, half for blocks of files.
+    /// From a MiB to a TiB.
     pub(crate) cache_bytes_max: u64,
     /// What idempotency keys and their answers may take. Past it new keys get 503.
     pub(crate) idempotency_bytes_max: u64,
@@ -37,6 +39,9 @@ pub(crate) struct Limits {
     /// Bytes of such entries at most; fewer are kept then.
     pub(crate) log_keep_bytes: u64,
 }
+
+/// What `cache_bytes_max` may be: RocksDB's cache ends the process where it cannot be.
+const CACHE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -71,6 +76,11 @@ impl Limits {
             return Err(Advice::usage(format!("the limit '{name}' is 0"))
                 .why("a bound of nothing lets nothing through")
                 .remedy("leave it out to have the default"));
+        }
+        if let Some(bytes) = named.get("cache_bytes_max").filter(|bytes| !CACHE_BYTES.contains(bytes)) {
+            return Err(Advice::usage(format!("the limit 'cache_bytes_max' is {bytes}"))
+                .why("its memory is laid out at once, if not taken")
+                .remedy(format!("choose {} to {}", CACHE_BYTES.start(), CACHE_BYTES.end())));
         }
         let merged: BTreeMap<String, u64> = known.into_iter().chain(named.clone()).collect();
         let value = serde_json::to_value(merged).and_then(serde_json::from_value);
@@ -107,6 +117,9 @@ mod tests {
         let error = Limits::with(&BTreeMap::from([("body_max".to_owned(), 5)])).unwrap_err().to_string();
         assert!(error.contains("'body_max'") && error.contains("body_bytes_max"), "{error}");
         assert!(Limits::with(&BTreeMap::from([("body_bytes_max".to_owned(), 0)])).is_err());
+        for bytes in [1, u64::MAX] {
+            assert!(Limits::with(&BTreeMap::from([("cache_bytes_max".to_owned(), bytes)])).is_err());
+        }
         assert!(Limits::parse_pair("body_bytes_max").is_err());
         assert_eq!(Limits::parse_pair("a = 7").unwrap(), ("a".to_owned(), 7));
     }

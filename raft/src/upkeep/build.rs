@@ -47,9 +47,9 @@ pub(super) async fn build_indexes(node: Arc<Node>) {
     }
 }
 
-/// All that there is to do; true when nothing is left.
+/// All that there is to do; true when nothing is left, or another node leads.
 async fn build(node: &Arc<Node>) -> bool {
-    loop {
+    while node.leads() {
         let here = node.clone();
         let step: Result<_, ReadError> = run_blocking(node.spawner.as_ref(), move || next_step(&here)).await;
         let done = match step {
@@ -65,6 +65,7 @@ async fn build(node: &Arc<Node>) -> bool {
             return false;
         }
     }
+    true
 }
 
 /// What is to be done next, as the state says.
@@ -102,8 +103,8 @@ async fn build_index(node: &Arc<Node>, mut step: BuildIndex) -> bool {
             }
         }
         match next {
-            Some(next) => step = next,
-            None => return true,
+            Some(next) if node.leads() => step = next,
+            _ => return true,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::state::keys;
 use crate::state::record::Document;
 
 /// Events since a step of a build was read that are gone through; more, and it has to be read anew.
-const EVENTS_MAX: usize = 10_000;
+const EVENTS_MAX: usize = 50_000;
 
 /// What an entry takes beside its values: its place in a message, and the id in its key.
 const ENTRY_OVERHEAD_BYTES: usize = 16;

@@ -1,19 +1,31 @@
 //! Documents in memory: those that were written or fetched last. A look-up here is a tenth of a walk through RocksDB's tables,
 //! where a page of an index leads to as many places as it has documents.
+//!
+//! Every document lies in one piece with its key, and a slot of eight bytes leads there: two places in memory, where a map of
+//! keys and shared buffers has seven. On a machine whose memory is far away that is most of what a page costs.
 
-use std::hash::BuildHasher;
+mod log;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use quick_cache::sync::Cache;
-use quick_cache::{DefaultHashBuilder, Weighter};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::apply::Documents;
+use log::zeroed;
+use shard::Shard;
 
-/// What an entry takes beside its key and its value, bytes: about what the map and the two allocations need.
-const ENTRY_BYTES: usize = 136;
 /// How large a document is, about, with its entry.
 const DOCUMENT_BYTES_TYPICAL: usize = 512;
+/// Shards at most: so many threads write side by side.
+const SHARDS_MAX: usize = 16;
+/// A shard is not smaller than this, if there are several.
+const SHARD_BYTES_MIN: usize = 1 << 20;
 
 /// Latest versions, by the key that they have in [`crate::state::DOC`] and as they are stored there. Bounded by bytes; when it is
 /// full, what nobody asked for goes first.
@@ -27,70 +39,96 @@ const DOCUMENT_BYTES_TYPICAL: usize = 512;
 /// Documents share the places where writes are noted, by a hash: a write may cost others their entries, until they are fetched
 /// again.
 pub(crate) struct DocumentCache {
-    documents: Cache<Vec<u8>, Known, ByBytes>,
-    /// The last revision that wrote any document of a place.
+    /// A power of two of them.
+    shards: Box<[Shard]>,
+    /// The last revision that wrote any document of a place: a power of two of them.
     written: Box<[AtomicU64]>,
-    places: DefaultHashBuilder,
-}
-
-/// A version, and a revision at which it was the latest.
-#[derive(Clone)]
-struct Known {
-    at: u64,
-    document: Bytes,
-}
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<Vec<u8>, Known> for ByBytes {
-    fn weight(&self, key: &Vec<u8>, known: &Known) -> u64 {
-        (key.len() + known.document.len() + ENTRY_BYTES) as u64
-    }
+    /// Drawn, so that nobody can choose ids that crowd one place.
+    seed: u64,
 }
 
 impl DocumentCache {
-    /// An empty one of at most `bytes_max` bytes, and a sixtieth of that for its notes.
+    /// An empty one of at most `bytes_max` bytes, and a tenth of that for its tables.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let documents = bytes_max / DOCUMENT_BYTES_TYPICAL;
+        let shards = 1 << (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX).ilog2();
         Self {
-            documents: Cache::with_weighter(documents, bytes_max as u64, ByBytes),
-            written: (0..documents.next_power_of_two()).map(|_| AtomicU64::new(0)).collect(),
-            places: DefaultHashBuilder::default(),
+            shards: (0..shards).map(|_| Shard::new(bytes_max / shards)).collect(),
+            written: zeroed((bytes_max / DOCUMENT_BYTES_TYPICAL).next_power_of_two()),
+            seed: RandomState::new().hash_one(bytes_max),
         }
     }
 
     /// The document at `key`, as it is stored. `None` says nothing: it may be in the store.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
-        let known = self.documents.get(key)?;
-        (known.at >= self.place(key).load(Ordering::Acquire)).then_some(known.document)
+        let mut document = Vec::new();
+        self.get_into(self.hash(key), key, &mut document).then(|| document.into())
+    }
+
+    /// The same of several keys, in their order. Where documents lie all over the memory most of the time is spent waiting for it:
+    /// here all of them are asked for before the first is read, so that the waits are one.
+    pub(crate) fn get_many(&self, keys: &[Vec<u8>]) -> Vec<Option<Bytes>> {
+        let hashes: Vec<u64> = keys.iter().map(|key| self.hash(key)).collect();
+        let touched = |touch: &dyn Fn(u64) -> u64| black_box(hashes.iter().fold(0, |all, hash| all ^ touch(*hash)));
+        touched(&|hash| self.shard(hash).touch_slot(hash) ^ self.place(hash).load(Ordering::Relaxed));
+        touched(&|hash| self.shard(hash).touch_entry(hash));
+        let mut documents = Vec::with_capacity(keys.len() * DOCUMENT_BYTES_TYPICAL);
+        let found: Vec<_> = keys
+            .iter()
+            .zip(hashes)
+            .map(|(key, hash)| {
+                let begin = documents.len();
+                self.get_into(hash, key, &mut documents).then_some(begin..documents.len())
+            })
+            .collect();
+        let documents = Bytes::from(documents);
+        found.into_iter().map(|range| range.map(|range| documents.slice(range))).collect()
+    }
+
+    fn get_into(&self, hash: u64, key: &[u8], documents: &mut Vec<u8>) -> bool {
+        let begin = documents.len();
+        let Some(at) = self.shard(hash).get(hash, key, documents) else { return false };
+        let is_latest = at >= self.place(hash).load(Ordering::Acquire);
+        if !is_latest {
+            documents.truncate(begin);
+        }
+        is_latest
     }
 
     /// Takes in what the store has at `key` at the revision `at`.
-    pub(crate) fn fill(&self, key: Vec<u8>, document: Bytes, at: u64) {
-        if at >= self.place(&key).load(Ordering::Acquire) {
-            self.documents.insert(key, Known { at, document });
+    pub(crate) fn fill(&self, key: &[u8], document: &[u8], at: u64) {
+        let hash = self.hash(key);
+        if at >= self.place(hash).load(Ordering::Acquire) {
+            self.shard(hash).insert(hash, key, document, at);
         }
     }
 
     /// Takes in what a batch leaves of each document that it writes (`None`: deleted), and at which revision it leaves it.
-    pub(crate) fn update(&self, written: Documents, revision: u64) {
+    pub(crate) fn update(&self, written: &Documents, revision: u64) {
         for (key, document) in written {
-            self.place(&key).store(revision, Ordering::Release);
+            let hash = self.hash(key);
+            self.place(hash).store(revision, Ordering::Release);
             match document {
-                Some(document) => self.documents.insert(key, Known { at: revision, document }),
-                None => drop(self.documents.remove(&key)),
+                Some(document) => self.shard(hash).insert(hash, key, document, revision),
+                None => self.shard(hash).remove(hash, key),
             }
         }
     }
 
     #[cfg(test)]
     pub(crate) fn clear(&self) {
-        self.documents.clear();
+        self.shards.iter().for_each(Shard::clear);
     }
 
-    fn place(&self, key: &[u8]) -> &AtomicU64 {
-        // A power of two of them, one at least.
-        &self.written[self.places.hash_one(key) as usize & (self.written.len() - 1)]
+    fn hash(&self, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.seed)
+    }
+
+    /// Slots and their tags go by other bits of the hash.
+    fn shard(&self, hash: u64) -> &Shard {
+        &self.shards[(hash >> 40) as usize & (self.shards.len() - 1)]
+    }
+
+    fn place(&self, hash: u64) -> &AtomicU64 {
+        &self.written[(hash >> 16) as usize & (self.written.len() - 1)]
     }
 }

@@ -70,7 +70,7 @@ impl Current {
     /// # Errors
     /// When the storage fails.
     pub(crate) fn documents(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Document>>, Error> {
-        let cached: Vec<Option<Bytes>> = keys.iter().map(|key| self.cached.get(key)).collect();
+        let cached = self.cached.get_many(keys);
         let others: Vec<Vec<u8>> =
             keys.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(key, _)| key.clone()).collect();
         let mut stored = self.store.snapshot().get_many(DOC, &others)?.into_iter();
@@ -167,7 +167,7 @@ impl Engine {
         let current = self.current();
         let plan = apply::plan(&*current.store, &current.cached, &current.meta, entries)?;
         // Before the batch: see there.
-        current.cached.update(plan.documents, plan.meta.revision);
+        current.cached.update(&plan.documents, plan.meta.revision);
         if planted!("change-outside-the-batch") {
             let (changes, rest) = plan.batch.split(crate::state::CHANGE);
             current.store.write(rest, false)?;

@@ -35,7 +35,7 @@ use crate::reads::{LeaderReads, Reads};
 use crate::second::{Seconds, Voter};
 use crate::snapshot::SnapshotStore;
 use crate::snapshot::transfer::{Incoming, Transfers};
-use crate::spawn::Spawner;
+use crate::spawn::{Spawner, run_consensus};
 use crate::state_machine::StateMachine;
 use crate::submit::{Submitter, Window};
 use crate::topology::{Heard, LagSample};
@@ -189,7 +189,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
     let cluster_id = engine.cluster_id().map_err(|e| data(e.to_string()))?;
     let identity = Arc::new(Identity::new(options.node_id, &options.peer_addr, &cluster_id));
     let network_options = NetworkOptions::for_election(options.election_max);
-    let channels = Arc::new(Channels::new(connector.clone(), network_options.clone()));
+    let channels = Arc::new(Channels::new(connector.clone(), spawner.clone(), network_options.clone()));
     let peers = Peers::new(channels.clone(), identity.clone(), members(&options));
     let network = {
         let log = log.clone();
@@ -216,11 +216,11 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         options: network_options,
         stop: stop.clone(),
     };
-    tokio::spawn(async move {
+    spawner.consensus(Box::pin(async move {
         if let Err(error) = serve(listener, service).await {
             tracing::error!(%error, "the peer port stopped");
         }
-    });
+    }));
 
     // What a power cut may have left: an older snapshot that nobody could go on from.
     snapshots.forget_before(log.first_index()).map_err(|e| data(e.to_string()))?;
@@ -243,7 +243,7 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
         Begin::New | Begin::Resume => "the node replays its log and catches up with the cluster",
     });
     let config = Arc::new(raft_config(&options).validate().map_err(|e| StartError::Options(e.to_string()))?);
-    let raft = Raft::new(options.node_id, config, network, log.clone(), machine).await;
+    let raft = run_consensus(&*spawner, Raft::new(options.node_id, config, network, log.clone(), machine)).await;
     let raft = raft.map_err(|e| StartError::Raft(e.to_string()))?;
     if begin == Begin::Relearn {
         // Until it knows what the others know, it neither votes nor stands.
@@ -259,7 +259,11 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
     let relearning = watch::Sender::new(begin == Begin::Relearn);
     let voter = Voter { log: log.clone(), relearning: relearning.subscribe() };
     let seconds = Seconds::new(node_id, raft.clone(), peers.clone());
-    let leader_reads = LeaderReads::start(raft.clone(), seconds, patience);
+    // Mostly others ask it, and they ask there.
+    let leader_reads = {
+        let raft = raft.clone();
+        run_consensus(&*spawner, async move { LeaderReads::start(raft, seconds, patience) }).await
+    };
     let reads =
         Reads::start(node_id, leader_reads.clone(), voter.clone(), leadership.clone(), peers.clone(), patience * 2);
     let proposer = Proposer::start(Parts {

@@ -21,6 +21,8 @@ use crate::types::{Applied, Entry, LogId, Payload, SnapshotMeta, StoredMembershi
 
 /// Entries applied in one batch at most.
 const BATCH_ENTRIES_MAX: usize = 128;
+/// Bytes of commands that are applied where Raft runs; more take longer than another thread takes to wake.
+const BYTES_HERE_MAX: usize = 64 << 10;
 
 /// The state machine that openraft drives. Clones share the state.
 #[derive(Clone)]
@@ -65,6 +67,10 @@ impl StateMachine {
     }
 }
 
+fn command_bytes(entry: &Entry) -> usize {
+    if let Payload::Normal(proposal) = &entry.payload { proposal.0.len() } else { 0 }
+}
+
 fn to_apply(entry: &Entry) -> ApplyEntry {
     let payload = match &entry.payload {
         Payload::Blank => ApplyPayload::Blank,
@@ -100,9 +106,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(batch) = batches.next().await {
             let (entries, responders): (Vec<_>, Vec<_>) =
                 batch.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-            // Usually a few microseconds of memory, less than another thread would take to wake. When the storage makes
-            // writers wait, that must not be where heartbeats run.
-            let applied = if self.engine.is_stalled() {
+            // Usually a few microseconds of memory, less than another thread would take to wake. Much at once, and what the
+            // storage makes wait, must not be where heartbeats run.
+            let bytes: usize = entries.iter().map(command_bytes).sum();
+            let applied = if bytes > BYTES_HERE_MAX || self.engine.is_stalled() {
                 let here = self.clone();
                 run_blocking(self.spawner.as_ref(), move || here.apply_batch(&entries)).await?
             } else {

@@ -150,6 +150,10 @@ impl Spawner for SimThreads {
         let (slowness, rng) = (self.slowness.clone(), self.rng.clone());
         tokio::spawn(Slow { work, slowness, rng, waiting: None });
     }
+
+    fn consensus(&self, work: BoxFuture<'static, ()>) {
+        tokio::spawn(work);
+    }
 }
 
 /// Work that is taken up only some time after something woke it.

@@ -54,7 +54,7 @@ fn each_workload_holds() {
         ("queries", &[("queries", 300), ("by_index", 100)]),
     ];
     for (workload, places) in workloads {
-        let summary = run(1_001, 12, &[&format!("--workload={workload}")]);
+        let summary = run(1_041, 12, &[&format!("--workload={workload}")]);
         assert!(summary.is_clean(), "{workload}: {}\n{:#?}", summary.text(), (&summary.failed, &summary.unknown));
         for (what, least) in places {
             assert!(summary.seen[*what] >= *least, "{workload}: fewer than {least} {what}: {}", summary.text());
@@ -139,7 +139,7 @@ fn the_same_request_under_a_used_key_is_a_retry() {
 /// are decided again.
 #[test]
 fn a_void_entry_is_decided_again() {
-    let voids: u64 = [15, 99].map(|seed| holds(seed).seen["voids"]).into_iter().sum();
+    let voids: u64 = [103, 166, 171].map(|seed| holds(seed).seen["voids"]).into_iter().sum();
     assert!(voids > 0, "the seeds go elsewhere now: look for others that have voids");
 }
 

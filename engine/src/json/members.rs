@@ -1,8 +1,7 @@
 //! Reading some members of a document, and passing over the others.
 
-use jiter::Peek;
-
 use super::parse::{Error, Parser, STORED};
+use super::stored::{self, Member, Unclear, Walk};
 use super::{Path, Value};
 
 /// Up to so many names a scan is faster than a search.
@@ -46,10 +45,10 @@ impl Members {
     }
 
     /// The place of `name`, if it is one of them: asked for every member of every document.
-    fn place(&self, name: &str) -> Option<usize> {
+    fn place(&self, name: &[u8]) -> Option<usize> {
         match self.names.len() <= SCANNED_NAMES_MAX {
-            true => self.names.iter().position(|other| other == name),
-            false => self.find(name).ok(),
+            true => self.names.iter().position(|other| other.as_bytes() == name),
+            false => self.names.binary_search_by(|other| other.as_bytes().cmp(name)).ok(),
         }
     }
 }
@@ -98,19 +97,59 @@ impl MembersReader {
 
 /// Replaces what `members` holds by the wanted ones of a document, in its order.
 fn read(bytes: &[u8], begin: usize, wanted: &Members, members: &mut Vec<(String, Value)>) -> Result<(), Error> {
+    match pick(bytes, begin, wanted, members) {
+        Ok(()) => Ok(()),
+        Err(Unclear) => parse(bytes, begin, wanted, members),
+    }
+}
+
+/// The same for what is stored as usual.
+fn pick(bytes: &[u8], begin: usize, wanted: &Members, members: &mut Vec<(String, Value)>) -> Result<(), Unclear> {
+    let mut walk = Walk::new(bytes, begin)?;
+    let mut found = 0;
+    while found < wanted.names.len() {
+        let Some(Member { name, value }) = walk.next()? else { break };
+        let Some(place) = wanted.place(name) else { continue };
+        put(&wanted.names[place], value, found, members)?;
+        found += 1;
+    }
+    members.truncate(found);
+    Ok(())
+}
+
+/// Puts a value at `place`, as the member `name`.
+fn put(name: &str, value: &[u8], place: usize, members: &mut Vec<(String, Value)>) -> Result<(), Unclear> {
+    let Some((former_name, former)) = members.get_mut(place) else {
+        members.push((name.to_owned(), stored::value(value)?));
+        return Ok(());
+    };
+    if former_name != name {
+        name.clone_into(former_name);
+    }
+    match (stored::plain_text(value), former) {
+        (Some(text), Value::String(former)) => text.clone_into(former),
+        (_, former) => *former = stored::value(value)?,
+    }
+    Ok(())
+}
+
+/// The same for whatever JSON there is.
+fn parse(bytes: &[u8], begin: usize, wanted: &Members, members: &mut Vec<(String, Value)>) -> Result<(), Error> {
     let mut parser = Parser::new(&bytes[begin..], &STORED);
     let mut found = 0;
     let mut name = if begin == 0 { parser.jiter.next_object() } else { parser.jiter.next_key() };
     while found < wanted.names.len() {
         let place = match name {
-            Ok(Some(name)) => wanted.place(name),
+            Ok(Some(name)) => wanted.place(name.as_bytes()),
             Ok(None) => break,
             Err(error) => return Err(parser.error(error)),
         };
         let peek = parser.jiter.peek().map_err(|error| parser.error(error))?;
         match place {
             Some(place) => {
-                member(&mut parser, peek, &wanted.names[place], found, members)?;
+                let value = parser.value(peek)?;
+                members.truncate(found);
+                members.push((wanted.names[place].clone(), value));
                 found += 1;
             }
             None => parser.jiter.known_skip(peek).map_err(|error| parser.error(error))?,
@@ -118,30 +157,5 @@ fn read(bytes: &[u8], begin: usize, wanted: &Members, members: &mut Vec<(String,
         name = parser.jiter.next_key();
     }
     members.truncate(found);
-    Ok(())
-}
-
-/// Puts the value that `peek` announces at `place`, as the member `name`.
-fn member(
-    parser: &mut Parser<'_>,
-    peek: Peek,
-    name: &str,
-    place: usize,
-    members: &mut Vec<(String, Value)>,
-) -> Result<(), Error> {
-    let Some((former_name, former)) = members.get_mut(place) else {
-        members.push((name.to_owned(), parser.value(peek)?));
-        return Ok(());
-    };
-    if former_name != name {
-        name.clone_into(former_name);
-    }
-    match (peek, former) {
-        (Peek::String, Value::String(text)) => match parser.jiter.known_str() {
-            Ok(found) => found.clone_into(text),
-            Err(error) => return Err(parser.error(error)),
-        },
-        (peek, former) => *former = parser.value(peek)?,
-    }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod members;
 mod parse;
 mod path;
+mod stored;
 mod value;
 mod write;
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::cursor::Position;
 use super::list::{Actual, Count, ListQuery, Page};
 use super::parts::Memory;
-use super::plan::{self, Access, Plan};
+use super::plan::{self, Access};
 use super::run::Run;
 use super::{ReadError, View};
 use crate::exact::{EXACT_SUM_BYTES, ExactSum};
@@ -230,7 +230,7 @@ impl View {
         query: &ListQuery,
         grouping: &Grouping,
         expired: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(Page, Actual, Plan), ReadError> {
+    ) -> Result<(Page, Actual), ReadError> {
         let (start, revision, fingerprint) = self.begin(collection, query)?;
         let documents = grouping.documents(query);
         let plan = self.take_plan(collection, &documents, revision)?;
@@ -256,7 +256,7 @@ impl View {
         };
         let items: Vec<_> = page.into_iter().map(|row| row.value.to_bytes().into()).collect();
         let actual = Actual { returned: items.len() as u64, ..actual.into_inner() };
-        Ok((Page { items, next_cursor, count, revision }, actual, plan))
+        Ok((Page { items, next_cursor, count, revision }, actual))
     }
 
     fn rows(&self, run: &Run<'_>, access: &Access, grouping: &Grouping, order: &Order) -> Result<Vec<Row>, ReadError> {

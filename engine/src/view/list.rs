@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 
 use super::aggregate::Grouping;
 use super::cursor::Position;
-use super::plan::{self, Plan};
+use super::plan;
 use super::run::{Read, Run};
 use super::source;
 use super::{CollectionStats, ReadError, View};
@@ -201,25 +201,20 @@ impl View {
         analyze: bool,
         expired: &(dyn Fn() -> bool + Sync),
     ) -> Result<Explained, ReadError> {
-        if analyze {
-            let (page, actual, plan) = self.run(collection, query, expired)?;
-            let (ordered, bounds) = (plan.access.is_ordered(), plan.access.bounds(query));
-            return Ok(Explained {
-                candidates: plan.candidates,
-                ordered,
-                bounds,
-                actual: Some(actual),
-                revision: page.revision,
-            });
-        }
-        let revision = query.as_of.unwrap_or(self.revision());
-        self.check_readable(collection, revision)?;
+        let (revision, actual) = if analyze {
+            let (page, actual) = self.run(collection, query, expired)?;
+            (page.revision, Some(actual))
+        } else {
+            let revision = query.as_of.unwrap_or(self.revision());
+            self.check_readable(collection, revision)?;
+            (revision, None)
+        };
         let plan = match &query.grouping {
             Some(grouping) => self.plan(collection, &grouping.documents(query), revision)?,
             None => self.plan(collection, query, revision)?,
         };
         let (ordered, bounds) = (plan.access.is_ordered(), plan.access.bounds(query));
-        Ok(Explained { candidates: plan.candidates, ordered, bounds, actual: None, revision })
+        Ok(Explained { candidates: plan.candidates, ordered, bounds, actual, revision })
     }
 
     /// Where a page begins, and the revision that it is read at, which can be read; and what its cursor is sealed to.
@@ -249,7 +244,7 @@ impl View {
         collection: &Collection,
         query: &ListQuery,
         expired: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(Page, Actual, Plan), ReadError> {
+    ) -> Result<(Page, Actual), ReadError> {
         if let Some(grouping) = &query.grouping {
             return self.group(collection, query, grouping, expired);
         }
@@ -269,7 +264,7 @@ impl View {
         };
         let items: Vec<_> = found.rows.drain(..).map(|row| row.body).collect();
         let actual = Actual { returned: items.len() as u64, ..actual.into_inner() };
-        Ok((Page { items, next_cursor, count: found.count, revision }, actual, plan))
+        Ok((Page { items, next_cursor, count: found.count, revision }, actual))
     }
 
     /// Figures of a collection, as they are kept with every write.

@@ -193,42 +193,35 @@ impl View {
 
     fn document(&self, collection: u32, id: &[u8]) -> Result<Option<Document>, ReadError> {
         let key = keys::doc(collection, id);
-        if let Some(document) = self.cached(&key)? {
+        if let Some(document) = self.unless_newer(self.cached.get(&key))? {
             return Ok(Some(document));
         }
-        self.snapshot.get(DOC, &key)?.map(|stored| self.to_cache(key, stored)).transpose()
+        self.snapshot.get(DOC, &key)?.map(|stored| self.to_cache(&key, stored)).transpose()
     }
 
     /// The same of several documents, in the order of `ids`.
     fn documents(&self, collection: u32, ids: &[Vec<u8>]) -> Result<Vec<Option<Document>>, ReadError> {
-        let mut found = Vec::with_capacity(ids.len());
-        let (mut places, mut keys) = (Vec::new(), Vec::new());
-        for id in ids {
-            let key = keys::doc(collection, id);
-            let cached = self.cached(&key)?;
-            if cached.is_none() {
-                places.push(found.len());
-                keys.push(key);
-            }
-            found.push(cached);
-        }
+        let mut keys: Vec<Vec<u8>> = ids.iter().map(|id| keys::doc(collection, id)).collect();
+        let found = self.cached.get_many(&keys).into_iter().map(|cached| self.unless_newer(cached));
+        let mut found = found.collect::<Result<Vec<_>, _>>()?;
+        let places: Vec<usize> = (0..found.len()).filter(|place| found[*place].is_none()).collect();
+        let keys: Vec<Vec<u8>> = places.iter().map(|place| std::mem::take(&mut keys[*place])).collect();
         let stored = self.snapshot.get_many(DOC, &keys)?;
-        for (place, (key, stored)) in places.into_iter().zip(keys.into_iter().zip(stored)) {
+        for (place, (key, stored)) in places.into_iter().zip(keys.iter().zip(stored)) {
             found[place] = stored.map(|stored| self.to_cache(key, stored)).transpose()?;
         }
         Ok(found)
     }
 
-    /// The version in memory, unless a newer one came after this view.
-    fn cached(&self, key: &[u8]) -> Result<Option<Document>, ReadError> {
-        let cached = self.cached.get(key).map(Document::decode).transpose()?;
+    /// A version that was in memory, unless it came after this view.
+    fn unless_newer(&self, cached: Option<Bytes>) -> Result<Option<Document>, ReadError> {
+        let cached = cached.map(Document::decode).transpose()?;
         Ok(cached.filter(|document| document.revision <= self.meta.revision))
     }
 
     /// What the snapshot has at `key`, for the next reader as well.
-    fn to_cache(&self, key: Vec<u8>, stored: Vec<u8>) -> Result<Document, ReadError> {
-        let stored = Bytes::from(stored);
-        self.cached.fill(key, stored.clone(), self.meta.revision);
+    fn to_cache(&self, key: &[u8], stored: Vec<u8>) -> Result<Document, ReadError> {
+        self.cached.fill(key, &stored, self.meta.revision);
         Ok(Document::decode(stored)?)
     }
 

@@ -77,7 +77,7 @@ pub enum Way {
 }
 
 impl Access {
-    fn way(&self) -> Way {
+    pub(super) fn way(&self) -> Way {
         match self {
             Access::Ids(ById { bounded: false, .. }) => Way::Scan,
             Access::Ids(_) => Way::Ids,
@@ -135,6 +135,15 @@ impl Access {
     }
 }
 
+/// What a plan is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To show it: all ways are estimated.
+    ToTell,
+    /// To take it: the best way is enough.
+    ToTake,
+}
+
 /// A way, and how many entries or documents it meets.
 struct Estimated<A = Access> {
     access: A,
@@ -144,8 +153,18 @@ struct Estimated<A = Access> {
 }
 
 impl View {
-    /// The way to what `query` asks for at `revision`.
+    /// The way to what `query` asks for at `revision`, and what the others would cost.
     pub(super) fn plan(&self, collection: &Collection, query: &ListQuery, revision: u64) -> Result<Plan, ReadError> {
+        self.plan_for(collection, query, revision, Purpose::ToTell)
+    }
+
+    fn plan_for(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        revision: u64,
+        purpose: Purpose,
+    ) -> Result<Plan, ReadError> {
         let documents = self.counts(collection)?.documents as f64;
         let mut candidates = Vec::new();
         let by_id = self.by_id(collection, query, documents)?;
@@ -153,10 +172,21 @@ impl View {
         for index in self.catalog.indexes(collection.id) {
             match self.through(collection, index, query.filter.as_ref(), &query.order, revision)? {
                 Err(reason) => candidates.push(Candidate::impossible(&index.definition.name, reason)),
-                Ok(through) => throughs.push(self.estimated(collection, through, query, ESTIMATE_ENTRIES_MAX)?),
+                Ok(through) => throughs.push(through),
             }
         }
         let unions = self.unions(collection, query, revision, documents)?;
+        // What everybody asks: a page in the order of the one index that fits. Its entries need not be gone through twice.
+        if purpose == Purpose::ToTake
+            && unions.is_empty()
+            && let [through] = &throughs[..]
+            && cost::is_surely_best(through, &by_id, query)
+        {
+            return Ok(Plan { access: Access::Index(through.clone()), candidates, forbidden: false });
+        }
+        let throughs = throughs.into_iter();
+        let throughs = throughs.map(|through| self.estimated(collection, through, query, ESTIMATE_ENTRIES_MAX));
+        let throughs = throughs.collect::<Result<Vec<_>, _>>()?;
         // What one way knows of the filter holds for the others too.
         let bounded = throughs.iter().filter(|way| way.access.bounded > 0).map(|way| way.entries);
         let bounded = bounded.chain(by_id.access.bounded.then_some(by_id.entries));
@@ -189,7 +219,7 @@ impl View {
         query: &ListQuery,
         revision: u64,
     ) -> Result<Plan, ReadError> {
-        let plan = self.plan(collection, query, revision)?;
+        let plan = self.plan_for(collection, query, revision, Purpose::ToTake)?;
         if plan.forbidden {
             return Err(ReadError::FullScan { collection: collection.name.clone() });
         }

@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use aerodb_proto::peer_client::PeerClient;
+use futures::future::BoxFuture;
+use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -15,6 +17,7 @@ use super::connector::Connector;
 use super::options::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, NetworkOptions, STREAM_WINDOW_BYTES,
 };
+use crate::spawn::Spawner;
 
 /// A client for one connection. Clones share it.
 pub(crate) type Client = PeerClient<Channel>;
@@ -59,16 +62,26 @@ impl fmt::Debug for Lanes {
     }
 }
 
+/// Runs the tasks of a connection where consensus runs, whoever opened it.
+struct WhereConsensusRuns(Arc<dyn Spawner>);
+
+impl Executor<BoxFuture<'static, ()>> for WhereConsensusRuns {
+    fn execute(&self, task: BoxFuture<'static, ()>) {
+        self.0.consensus(task);
+    }
+}
+
 /// The connections to all nodes. Must be used inside a Tokio runtime.
 pub(crate) struct Channels {
     connector: Arc<dyn Connector>,
+    spawner: Arc<dyn Spawner>,
     options: NetworkOptions,
     nodes: Mutex<BTreeMap<u64, Lanes>>,
 }
 
 impl Channels {
-    pub(crate) fn new(connector: Arc<dyn Connector>, options: NetworkOptions) -> Self {
-        Self { connector, options, nodes: Mutex::default() }
+    pub(crate) fn new(connector: Arc<dyn Connector>, spawner: Arc<dyn Spawner>, options: NetworkOptions) -> Self {
+        Self { connector, spawner, options, nodes: Mutex::default() }
     }
 
     pub(crate) fn options(&self) -> &NetworkOptions {
@@ -136,7 +149,15 @@ impl Channels {
                 (self.options.keepalive_timeout_bulk, self.options.keepalive_timeout_bulk)
             }
         };
-        Endpoint::from_static("http://aerodb.peer")
+        let endpoint = Endpoint::from_static("http://aerodb.peer");
+        let endpoint = match lane {
+            Lane::Replication | Lane::Control | Lane::Snapshot => {
+                endpoint.executor(WhereConsensusRuns(self.spawner.clone()))
+            }
+            // Those who wait for answers to commands are tasks of clients' connections, and so is what wakes them.
+            Lane::Forward => endpoint,
+        };
+        endpoint
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES_MAX)

@@ -57,6 +57,13 @@ pub(super) fn met_anyway(through: &Through, query: &ListQuery) -> Option<u64> {
     first_ones.then_some((query.offset + query.limit + 1) as u64).filter(|enough| *enough <= ESTIMATE_ENTRIES_MAX)
 }
 
+/// Whether this way through an index is the best one, beside that by id, however many entries it has: the first ones are enough, and
+/// all documents together are more.
+pub(super) fn is_surely_best(through: &Through, by_id: &Estimated<ById>, query: &ListQuery) -> bool {
+    let most = met_anyway(through, query).map(|enough| enough as f64 * fetch_cost());
+    through.bounded > 0 && !by_id.access.bounded && most.is_some_and(|most| most < by_id.entries)
+}
+
 /// What a way has to yield.
 pub(super) struct Wanted<'a> {
     pub(super) query: &'a ListQuery,

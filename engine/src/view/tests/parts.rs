@@ -56,10 +56,10 @@ fn threads_find_together_what_one_finds_alone() {
             let (grouping, count) = (grouping.clone(), Count::Exact);
             let query = ListQuery { filter, order, grouping, count, as_of, ..query(60) };
             let expired = &|| false;
-            let (together, took, _) = view.run(&collection, &query, expired).unwrap();
+            let (together, took) = view.run(&collection, &query, expired).unwrap();
             parted += usize::from(view.helpers.take(9).threads() == 3);
             let _nobody_helps = view.helpers.take(9);
-            let (alone, took_alone, _) = view.run(&collection, &query, expired).unwrap();
+            let (alone, took_alone) = view.run(&collection, &query, expired).unwrap();
             assert_eq!((together.items, together.count), (alone.items, alone.count), "{query:?}");
             assert_eq!(took, took_alone, "{query:?}");
             // Its cursor goes on where it ended, whoever helps.

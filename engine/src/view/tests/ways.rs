@@ -95,7 +95,10 @@ fn all_ways_say_the_same() {
             let count = (query.count == Count::Exact).then_some(expected.len() as u64);
             assert!(counts.iter().all(|found| *found == count), "seed {seed}: {text} at {as_of}: {counts:?}");
             let explained = view.explain(&collection, &query, false, &|| false).unwrap();
-            let way = match explained.candidates.iter().find(|candidate| candidate.chosen).unwrap().way {
+            let way = &explained.candidates.iter().find(|candidate| candidate.chosen).unwrap().way;
+            let plan = view.take_plan(&collection, &query, *as_of).unwrap();
+            assert_eq!(plan.access.way(), *way, "seed {seed}: {text} at {as_of} by {order}");
+            let way = match way {
                 Way::Scan => "scan",
                 Way::Ids => "ids",
                 Way::Index(_) => "index",
@@ -106,4 +109,37 @@ fn all_ways_say_the_same() {
         }
     }
     assert!(taken.len() == 5 && taken.values().all(|queries| *queries > 200), "{taken:?}");
+}
+
+/// A page that is taken without an estimate of its index goes the way that the estimates choose.
+#[test]
+fn what_is_surely_best_is_best() {
+    let mut leader = Leader::new();
+    for n in 0..200 {
+        leader.submit(&put("c", &format!("d{n}"), &format!(r#"{{"n":{},"m":{}}}"#, n / 3, n % 7)));
+    }
+    let mut surely = [0; 2];
+    for (others, index) in [r#"{"name":"n","fields":["n"]}"#, r#"{"name":"m","fields":["m"]}"#].iter().enumerate() {
+        leader.submit(&create_index("c", index));
+        leader.build(300);
+        let view = leader.node.view();
+        let collection = view.collection("c").unwrap();
+        for text in [
+            "{\"n\":{\"$gte\":5}}",
+            "{\"n\":{\"$lt\":3},\"m\":1}",
+            "{\"n\":70}",
+            "{\"m\":{\"$gt\":2}}",
+            "{\"id\":\"d7\",\"n\":{\"$gt\":1}}",
+        ] {
+            for (order, limit) in [("n", 10), ("n.desc", 45), ("n", 60), ("m", 10), ("", 10)] {
+                let query = ListQuery { filter: filter(text), order: Order::parse(order).unwrap(), ..query(limit) };
+                let taken = view.take_plan(&collection, &query, view.revision()).unwrap();
+                let explained = view.explain(&collection, &query, true, &|| false).unwrap();
+                let best = explained.candidates.iter().find(|candidate| candidate.chosen).unwrap();
+                assert_eq!(taken.access.way(), best.way, "{text} by {order}");
+                surely[others] += u32::from(taken.candidates.iter().all(|candidate| !candidate.chosen));
+            }
+        }
+    }
+    assert!(surely.iter().all(|queries| *queries >= 4), "{surely:?} were taken without an estimate");
 }

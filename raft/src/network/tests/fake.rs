@@ -15,7 +15,7 @@ use tonic::Status;
 
 use crate::snapshot::transfer::Incoming;
 use crate::snapshot::{Snapshot, SnapshotDir, manifest};
-use crate::spawn::Threads;
+use crate::spawn::{Tasks, Threads};
 use crate::types::{Entry, LogId, Payload, Peer, Proposal, Vote};
 
 use super::super::client::Node;
@@ -260,7 +260,7 @@ pub(super) fn network_over(connector: Arc<dyn Connector>) -> Network {
 /// The same, with a log that begins at `log_begins`.
 fn network_with(connector: Arc<dyn Connector>, log_begins: u64) -> Network {
     let identity = Arc::new(Identity::new(1, "127.0.0.1:1", "here"));
-    let channels = Arc::new(Channels::new(connector, options()));
+    let channels = Arc::new(Channels::new(connector, Arc::new(Tasks), options()));
     Network::new(identity, channels, Arc::new(Threads::default()), Arc::new(move || log_begins))
 }
 

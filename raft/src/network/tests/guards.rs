@@ -53,7 +53,8 @@ fn a_message_for_somebody_else_is_refused_with_a_clear_message() {
 #[tokio::test]
 async fn every_call_is_guarded() {
     let server = Server::start(Raft::default()).await;
-    let channels = Channels::new(std::sync::Arc::new(TcpConnector), options());
+    let channels =
+        Channels::new(std::sync::Arc::new(TcpConnector), std::sync::Arc::new(crate::spawn::Tasks), options());
     let mut client = channels.client(NODE, &server.addr, Lane::Control);
     let wrong = || Some(proto::Target { cluster_id: "there".to_owned(), ..target(NODE) });
     let expected = format!("node 2 at {} belongs to another cluster", server.addr);
@@ -97,7 +98,8 @@ async fn every_call_is_guarded() {
 #[tokio::test]
 async fn our_own_calls_come_through() {
     let server = Server::start(Raft::default()).await;
-    let channels = Channels::new(std::sync::Arc::new(TcpConnector), options());
+    let channels =
+        Channels::new(std::sync::Arc::new(TcpConnector), std::sync::Arc::new(crate::spawn::Tasks), options());
     let mut client = channels.client(NODE, &server.addr, Lane::Forward);
     let here = || Some(target(NODE));
     let read_index = proto::ReadIndexRequest { target: here(), seconds_term: 0 };
@@ -145,7 +147,8 @@ async fn a_recovering_node_takes_neither_entries_nor_gives_votes() {
 #[tokio::test]
 async fn answers_before_a_refused_message_still_come() {
     let server = Server::start(Raft::default()).await;
-    let channels = Channels::new(std::sync::Arc::new(TcpConnector), options());
+    let channels =
+        Channels::new(std::sync::Arc::new(TcpConnector), std::sync::Arc::new(crate::spawn::Tasks), options());
     let mut client = channels.client(NODE, &server.addr, Lane::Replication);
     let good = |index| wire::append_to_wire(&append(index, 1), target(NODE));
     let gap = good(7);

@@ -142,6 +142,8 @@ struct Big {
     node: NodeId,
     documents: u64,
     bytes: u64,
+    /// From here on all documents are there. What the receiver gets may end between here and the last write.
+    whole: u64,
     revision: u64,
 }
 
@@ -165,7 +167,7 @@ impl Big {
         }
         // Small writes make the log long enough for a snapshot that holds all of it.
         let had = metrics(&cluster, leader.id).await.unwrap().value("aerodb_raft_commit_index").unwrap();
-        let mut written = 0;
+        let (mut written, mut whole) = (0, None);
         while written < 700 {
             let writes = (0..10).map(|n| {
                 let client = cluster.client(leader.id);
@@ -175,13 +177,15 @@ impl Big {
                 revision = revision.max(answer.unwrap().ok().unwrap().revision().unwrap());
             }
             written += 10;
+            whole.get_or_insert(revision);
         }
         wait_purged(&cluster, had).await;
         cluster.wait_converged(LATER).await.unwrap();
         let documents = Self::BATCHES * Self::PER_BATCH + 10;
         let bytes = Self::BATCHES * Self::PER_BATCH * Self::PAD_BYTES as u64;
         let leader = cluster.wait_leader(SOON).await.unwrap();
-        Self { node: leader.id % 3 + 1, cluster, leader, documents, bytes, revision }
+        let whole = whole.unwrap();
+        Self { node: leader.id % 3 + 1, cluster, leader, documents, bytes, whole, revision }
     }
 
     /// Kills the receiver and deletes what it has.
@@ -219,8 +223,9 @@ impl Big {
         // A node without data does not know the key either, and asks the leader: that may take a while.
         let Ok(answer) = request.timeout(Duration::from_millis(500)).send().await else { return Ok(false) };
         if answer.status.is_success() {
-            ensure!(answer.body["count"] == self.documents, "half a state: {answer}");
-            ensure!(answer.revision() >= Some(self.revision), "a state of its own: {answer}");
+            ensure!(answer.body["count"] == self.documents, "half a state: {}", answer.body["count"]);
+            let revision = answer.revision();
+            ensure!(revision >= Some(self.whole), "a state of its own, at {revision:?} and not {}", self.whole);
             return Ok(true);
         }
         ensure!(matches!(answer.status.as_u16(), 401 | 404 | 503), "{answer}");

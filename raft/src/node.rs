@@ -461,7 +461,7 @@ impl Node {
             uptime_ms: (self.clock.monotonic() - self.started).as_millis() as u64,
             cpu_micros: self.process.cpu_micros(),
             memory_bytes: self.process.memory_bytes(),
-            disk_free_bytes: self.process.disk_free_bytes(&self.options.data_dir),
+            disk_free_bytes: self.process.disk_free_bytes(),
             disk_used_bytes: self.process.disk_used_bytes(),
             revision: meta.revision,
             zone: self.options.zone.clone(),

@@ -48,12 +48,13 @@ impl Machine for SystemMachine {
 /// The figures of this process, the costly ones as of the last look.
 pub(crate) struct Process {
     machine: Arc<dyn Machine>,
+    disk_free_bytes: AtomicU64,
     disk_used_bytes: AtomicU64,
 }
 
 impl Process {
     pub(crate) fn new(machine: Arc<dyn Machine>) -> Self {
-        Self { machine, disk_used_bytes: AtomicU64::new(0) }
+        Self { machine, disk_free_bytes: AtomicU64::new(0), disk_used_bytes: AtomicU64::new(0) }
     }
 
     pub(crate) fn cpu_micros(&self) -> u64 {
@@ -64,8 +65,9 @@ impl Process {
         self.machine.memory_bytes()
     }
 
-    pub(crate) fn disk_free_bytes(&self, dir: &Path) -> u64 {
-        self.machine.disk_free_bytes(dir)
+    /// Room left on the disk, as of the last look: a disk that hangs must not hold up whoever is asked for it.
+    pub(crate) fn disk_free_bytes(&self) -> u64 {
+        self.disk_free_bytes.load(Ordering::Relaxed)
     }
 
     /// What the data takes, as of the last look.
@@ -73,8 +75,9 @@ impl Process {
         self.disk_used_bytes.load(Ordering::Relaxed)
     }
 
-    /// Adds up the files below `dir`, blocking.
+    /// Adds up the files below `dir` and looks at their disk, blocking.
     pub(crate) fn measure(&self, dir: &Path) {
+        self.disk_free_bytes.store(self.machine.disk_free_bytes(dir), Ordering::Relaxed);
         self.disk_used_bytes.store(self.machine.disk_used_bytes(dir), Ordering::Relaxed);
     }
 }

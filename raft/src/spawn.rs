@@ -32,7 +32,7 @@ pub struct Threads {
     consensus: Arc<Mutex<Option<Consensus>>>,
 }
 
-/// The thread of consensus. It ends with this.
+/// The thread of consensus. It ends with this: at [`Threads::join`], for what runs there holds the threads themselves.
 #[derive(Debug)]
 struct Consensus {
     runtime: Handle,

@@ -21,8 +21,10 @@ use crate::types::{Applied, Entry, LogId, Payload, SnapshotMeta, StoredMembershi
 
 /// Entries applied in one batch at most.
 const BATCH_ENTRIES_MAX: usize = 128;
-/// Bytes of commands that are applied where Raft runs; more take longer than another thread takes to wake.
-const BYTES_HERE_MAX: usize = 64 << 10;
+/// Bytes of effects that are applied where Raft runs. They say little of the work: to delete a document takes a hundred of them and
+/// copies all of the document to history. So many are a score of documents at most, which heartbeats can wait for however large
+/// those are.
+const BYTES_HERE_MAX: usize = 2 << 10;
 
 /// The state machine that openraft drives. Clones share the state.
 #[derive(Clone)]
@@ -67,8 +69,10 @@ impl StateMachine {
     }
 }
 
-fn command_bytes(entry: &Entry) -> usize {
-    if let Payload::Normal(proposal) = &entry.payload { proposal.0.len() } else { 0 }
+/// Whether applying these takes so little that heartbeats can wait for it.
+fn is_little(entries: &[Entry]) -> bool {
+    let bytes = |entry: &Entry| if let Payload::Normal(proposal) = &entry.payload { proposal.0.len() } else { 0 };
+    entries.iter().map(bytes).sum::<usize>() <= BYTES_HERE_MAX
 }
 
 fn to_apply(entry: &Entry) -> ApplyEntry {
@@ -108,8 +112,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 batch.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
             // Usually a few microseconds of memory, less than another thread would take to wake. Much at once, and what the
             // storage makes wait, must not be where heartbeats run.
-            let bytes: usize = entries.iter().map(command_bytes).sum();
-            let applied = if bytes > BYTES_HERE_MAX || self.engine.is_stalled() {
+            let applied = if !is_little(&entries) || self.engine.is_stalled() {
                 let here = self.clone();
                 run_blocking(self.spawner.as_ref(), move || here.apply_batch(&entries)).await?
             } else {
@@ -252,6 +255,18 @@ mod tests {
             metrics: Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap()),
             fence: Fence::default(),
         }
+    }
+
+    /// Heartbeats wait for what is little: thirty deletes of large documents take a thread of their own.
+    #[test]
+    fn a_score_of_deletes_is_little_and_more_is_not() {
+        use crate::types::Proposal;
+        let delete = |index| Entry {
+            log_id: LogId::new(crate::types::CommittedLeaderId::new(1), index),
+            payload: Payload::Normal(Proposal(vec![0; 100].into())),
+        };
+        let entries = |count: u64| (1..=count).map(delete).collect::<Vec<_>>();
+        assert!(super::is_little(&entries(20)) && !super::is_little(&entries(30)));
     }
 
     /// openraft's own suite, against the real log store and the real state machine.

@@ -174,6 +174,11 @@ impl Log {
         (end.at - self.begin.load(Ordering::Relaxed)) as usize
     }
 
+    /// Whether positions might go beyond `last`: after petabytes.
+    pub(super) fn is_at_its_end(&self, end: &End, last: u64) -> bool {
+        end.at + 2 * self.segment_words as u64 > last
+    }
+
     /// Goes on in a segment that was not in use yet; false when all are.
     pub(super) fn grow(&self, end: &mut End) -> bool {
         let Some(segment) = self.segments.get(end.segments) else { return false };

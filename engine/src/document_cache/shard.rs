@@ -13,6 +13,9 @@ const SEGMENTS_MIN: usize = 4;
 /// Bytes of entries for each slot. The smallest documents take about that, and as many slots again stay free.
 const SLOT_FOR_BYTES: usize = 128;
 
+/// Of fewer, three quarters and one would be all: some must stay free.
+const SLOTS_MIN: usize = 8;
+
 /// A slot: whether the entry was asked for, a part of its hash, and its position.
 const ASKED_FOR: u64 = 1 << 63;
 const TAG: u64 = 0x7fff << POSITION_BITS;
@@ -42,7 +45,7 @@ impl Shard {
         let segment_words = (bytes_max / WORD_BYTES / SEGMENTS_MIN).min(SEGMENT_WORDS_MAX);
         let segments = (bytes_max / WORD_BYTES).checked_div(segment_words).unwrap_or(0);
         let (log, end) = Log::new(segments, segment_words);
-        let slots = zeroed((bytes_max / SLOT_FOR_BYTES).next_power_of_two().max(2));
+        let slots = zeroed((bytes_max / SLOT_FOR_BYTES).next_power_of_two().max(SLOTS_MIN));
         Self { slots, log, writer: Mutex::new(Writer { end, entries: 0, words: 0 }) }
     }
 
@@ -88,6 +91,10 @@ impl Shard {
             return self.remove(hash, key);
         }
         let mut writer = self.writer.lock();
+        if self.log.is_at_its_end(&writer.end, POSITION) {
+            drop(writer);
+            return self.remove(hash, key);
+        }
         while writer.entries >= self.entries_max() {
             self.make_room(&mut writer);
         }

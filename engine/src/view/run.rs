@@ -172,7 +172,8 @@ impl Run<'_> {
                 }
             }
             let key = order.key(value).map_err(unsortable)?;
-            best.add(Row { key, id: met.id.to_owned(), body: met.body.to_bytes() });
+            // A copy: what was fetched together lies in one buffer, and one document would hold all of it.
+            best.add(Row { key, id: met.id.to_owned(), body: Bytes::copy_from_slice(&met.body) });
             Ok(())
         })?;
         let mut parts = parts.into_iter();

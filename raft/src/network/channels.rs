@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::connector::Connector;
@@ -71,17 +72,28 @@ impl Executor<BoxFuture<'static, ()>> for WhereConsensusRuns {
     }
 }
 
-/// The connections to all nodes. Must be used inside a Tokio runtime.
+/// Runs the tasks of a connection where clients are served, whoever opened it.
+struct WhereClientsAreServed(Handle);
+
+impl Executor<BoxFuture<'static, ()>> for WhereClientsAreServed {
+    fn execute(&self, task: BoxFuture<'static, ()>) {
+        self.0.spawn(task);
+    }
+}
+
+/// The connections to all nodes.
 pub(crate) struct Channels {
     connector: Arc<dyn Connector>,
     spawner: Arc<dyn Spawner>,
+    served: Handle,
     options: NetworkOptions,
     nodes: Mutex<BTreeMap<u64, Lanes>>,
 }
 
 impl Channels {
+    /// Made on the Tokio runtime that clients are served by.
     pub(crate) fn new(connector: Arc<dyn Connector>, spawner: Arc<dyn Spawner>, options: NetworkOptions) -> Self {
-        Self { connector, spawner, options, nodes: Mutex::default() }
+        Self { connector, spawner, served: Handle::current(), options, nodes: Mutex::default() }
     }
 
     pub(crate) fn options(&self) -> &NetworkOptions {
@@ -155,7 +167,7 @@ impl Channels {
                 endpoint.executor(WhereConsensusRuns(self.spawner.clone()))
             }
             // Those who wait for answers to commands are tasks of clients' connections, and so is what wakes them.
-            Lane::Forward => endpoint,
+            Lane::Forward => endpoint.executor(WhereClientsAreServed(self.served.clone())),
         };
         endpoint
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

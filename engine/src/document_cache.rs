@@ -22,6 +22,9 @@ use shard::Shard;
 
 /// How large a document is, about, with its entry.
 const DOCUMENT_BYTES_TYPICAL: usize = 512;
+/// For so many bytes of documents there is a place where writes are noted. A reader's snapshot is a few milliseconds old: of so
+/// many places few were written since.
+const BYTES_FOR_PLACE: usize = 4 << 10;
 /// Shards at most: so many threads write side by side.
 const SHARDS_MAX: usize = 16;
 /// A shard is not smaller than this, if there are several.
@@ -30,14 +33,14 @@ const SHARD_BYTES_MIN: usize = 1 << 20;
 /// Latest versions, by the key that they have in [`crate::state::DOC`] and as they are stored there. Bounded by bytes; when it is
 /// full, what nobody asked for goes first.
 ///
-/// Writers and readers fill it, side by side and without waiting for each other. What keeps a reader from leaving an old version
-/// behind is that each entry says at which revision it was the latest, and that apply notes for every document, *before* its
-/// batch is in the store, at which revision it was written: an entry from before that is worth nothing. So what is found here is
-/// the latest version, or one that a batch just being written brings, and never one that is older than a reader's snapshot has:
-/// who reads at a revision takes what is not newer than that and looks into its snapshot for the rest.
+/// Writers and readers fill it, side by side. What is here is the latest version, or one that a batch just being written brings:
+/// who reads at a revision takes what is not newer than that and looks into its snapshot for the rest. A reader that fetched a
+/// version before it was replaced must not leave it here afterwards. So apply notes for every document, *before* its batch is in
+/// the store, at which revision it was written, and then replaces what is here; and a reader, whom nobody can come between from
+/// the look at that note until its version is here, leaves it only if its snapshot has all that was noted. Then either the note
+/// is seen, or the version is replaced.
 ///
-/// Documents share the places where writes are noted, by a hash: a write may cost others their entries, until they are fetched
-/// again.
+/// Documents share the places where writes are noted, by a hash: a reader may leave less here than it could.
 pub(crate) struct DocumentCache {
     /// A power of two of them.
     shards: Box<[Shard]>,
@@ -53,7 +56,7 @@ impl DocumentCache {
         let shards = 1 << (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX).ilog2();
         Self {
             shards: (0..shards).map(|_| Shard::new(bytes_max / shards)).collect(),
-            written: zeroed((bytes_max / DOCUMENT_BYTES_TYPICAL).next_power_of_two()),
+            written: zeroed((bytes_max / BYTES_FOR_PLACE).next_power_of_two()),
             seed: RandomState::new().hash_one(bytes_max),
         }
     }
@@ -61,15 +64,16 @@ impl DocumentCache {
     /// The document at `key`, as it is stored. `None` says nothing: it may be in the store.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
         let mut document = Vec::new();
-        self.get_into(self.hash(key), key, &mut document).then(|| document.into())
+        let hash = self.hash(key);
+        self.shard(hash).get(hash, key, &mut document).then(|| document.into())
     }
 
     /// The same of several keys, in their order. Where documents lie all over the memory most of the time is spent waiting for it:
     /// here all of them are asked for before the first is read, so that the waits are one.
-    pub(crate) fn get_many(&self, keys: &[Vec<u8>]) -> Vec<Option<Bytes>> {
+    pub(crate) fn get_many(&self, keys: &[&[u8]]) -> Vec<Option<Bytes>> {
         let hashes: Vec<u64> = keys.iter().map(|key| self.hash(key)).collect();
         let touched = |touch: &dyn Fn(u64) -> u64| black_box(hashes.iter().fold(0, |all, hash| all ^ touch(*hash)));
-        touched(&|hash| self.shard(hash).touch_slot(hash) ^ self.place(hash).load(Ordering::Relaxed));
+        touched(&|hash| self.shard(hash).touch_slot(hash));
         touched(&|hash| self.shard(hash).touch_entry(hash));
         let mut documents = Vec::with_capacity(keys.len() * DOCUMENT_BYTES_TYPICAL);
         let found: Vec<_> = keys
@@ -77,38 +81,28 @@ impl DocumentCache {
             .zip(hashes)
             .map(|(key, hash)| {
                 let begin = documents.len();
-                self.get_into(hash, key, &mut documents).then_some(begin..documents.len())
+                self.shard(hash).get(hash, key, &mut documents).then_some(begin..documents.len())
             })
             .collect();
         let documents = Bytes::from(documents);
         found.into_iter().map(|range| range.map(|range| documents.slice(range))).collect()
     }
 
-    fn get_into(&self, hash: u64, key: &[u8], documents: &mut Vec<u8>) -> bool {
-        let begin = documents.len();
-        let Some(at) = self.shard(hash).get(hash, key, documents) else { return false };
-        let is_latest = at >= self.place(hash).load(Ordering::Acquire);
-        if !is_latest {
-            documents.truncate(begin);
-        }
-        is_latest
-    }
-
-    /// Takes in what the store has at `key` at the revision `at`.
+    /// Takes in what the store has at `key` at the revision `at`, unless it may have been replaced since.
     pub(crate) fn fill(&self, key: &[u8], document: &[u8], at: u64) {
         let hash = self.hash(key);
-        if at >= self.place(hash).load(Ordering::Acquire) {
-            self.shard(hash).insert(hash, key, document, at);
-        }
+        // Relaxed: whoever held the shard before has noted its write before.
+        let is_latest = || at >= self.place(hash).load(Ordering::Relaxed);
+        self.shard(hash).insert(hash, key, document, is_latest);
     }
 
     /// Takes in what a batch leaves of each document that it writes (`None`: deleted), and at which revision it leaves it.
     pub(crate) fn update(&self, written: &Documents, revision: u64) {
         for (key, document) in written {
             let hash = self.hash(key);
-            self.place(hash).store(revision, Ordering::Release);
+            self.place(hash).store(revision, Ordering::Relaxed);
             match document {
-                Some(document) => self.shard(hash).insert(hash, key, document, revision),
+                Some(document) => self.shard(hash).insert(hash, key, document, || true),
                 None => self.shard(hash).remove(hash, key),
             }
         }

@@ -20,6 +20,7 @@ use crate::helpers::Helpers;
 use crate::home::{self, Home};
 use crate::kv::{Env, Store};
 use crate::limits::Limits;
+use crate::packed::Packed;
 use crate::planted;
 use crate::state::record::Document;
 use crate::state::{DOC, META, SPEC, keys};
@@ -69,10 +70,11 @@ impl Current {
     ///
     /// # Errors
     /// When the storage fails.
-    pub(crate) fn documents(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Document>>, Error> {
-        let cached = self.cached.get_many(keys);
-        let others: Vec<Vec<u8>> =
-            keys.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(key, _)| key.clone()).collect();
+    pub(crate) fn documents(&self, keys: &Packed) -> Result<Vec<Option<Document>>, Error> {
+        let keys: Vec<&[u8]> = keys.iter().collect();
+        let cached = self.cached.get_many(&keys);
+        let others: Vec<&[u8]> =
+            keys.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(key, _)| *key).collect();
         let mut stored = self.store.snapshot().get_many(DOC, &others)?.into_iter();
         let bytes = cached.into_iter().map(|cached| cached.or_else(|| stored.next().flatten().map(Bytes::from)));
         bytes.map(|bytes| Ok(bytes.map(Document::decode).transpose()?)).collect()

@@ -25,6 +25,7 @@ pub mod kv;
 mod limits;
 mod matcher;
 pub mod order;
+mod packed;
 pub mod patch;
 pub mod planted;
 pub mod prepare;

@@ -14,6 +14,7 @@ use crate::catalog;
 use crate::document_cache::DocumentCache;
 use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
+use crate::packed::Packed;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{self, CHANGE, DOC, HISTORY, INDEX, INDEX_HISTORY, META, keys};
 
@@ -26,6 +27,8 @@ pub(super) struct Writer<'a> {
     /// What this run has written so far in `meta` (`None`: deleted): later effects read it again.
     pending: HashMap<Vec<u8>, Option<Bytes>>,
     documents: Documents,
+    /// Of each document of the entry that is said to be new, in their order: whether the store has none before this run.
+    absent: std::vec::IntoIter<bool>,
     history: Vec<(Vec<u8>, Vec<u8>)>,
     indexes: IndexWrites,
     /// By collection: its figures, as this run leaves them.
@@ -54,6 +57,7 @@ impl<'a> Writer<'a> {
             batch: WriteBatch::new(),
             pending: HashMap::new(),
             documents: Documents::new(),
+            absent: Vec::new().into_iter(),
             history: Vec::new(),
             indexes: IndexWrites::default(),
             counts: HashMap::new(),
@@ -99,6 +103,7 @@ impl<'a> Writer<'a> {
         self.meta.seq += 1;
         self.meta.time_ms = batch.time_ms;
         self.counts_history = batch.feature_level >= proto::FEATURE_LEVEL_HISTORY_BYTES;
+        self.absent = self.look_for_new(&batch)?.into_iter();
         for effects in batch.effects {
             self.effects(effects)?;
         }
@@ -115,6 +120,24 @@ impl<'a> Writer<'a> {
         }
         self.batch.put(META, keys::revision_time(batch.time_ms / 1_000), batch.revision.to_be_bytes().to_vec());
         Ok(())
+    }
+
+    /// Looks for the documents that are said to be new: together, for one by one each would wait for the filters of all tables.
+    fn look_for_new(&self, batch: &proto::Batch) -> Result<Vec<bool>, Error> {
+        let mut keys = Packed::default();
+        for effect in batch.effects.iter().flat_map(|effects| &effects.effects) {
+            if let Some(Kind::PutDoc(put)) = &effect.kind
+                && put.previous_revision == 0
+            {
+                keys.push(keys::doc_parts(&put.collection_id.to_be_bytes(), &put.id));
+            }
+        }
+        let keys: Vec<&[u8]> = keys.iter().collect();
+        if keys.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let found = self.store.snapshot().get_many(DOC, &keys)?;
+        Ok(found.iter().map(Option::is_none).collect())
     }
 
     fn effects(&mut self, mut effects: Effects) -> Result<(), Error> {
@@ -244,7 +267,8 @@ impl<'a> Writer<'a> {
     /// Copies the version that is about to be replaced to history. The decision named it (0: there is none); it must be
     /// what is here, and of an earlier command: one command leaves one net effect per document.
     fn retire(&mut self, collection: u32, id: &[u8], key: &[u8], previous: u64) -> Result<Option<Retired>, Error> {
-        let old = self.document(key)?.map(Document::decode).transpose()?;
+        let is_absent = previous == 0 && self.absent.next() == Some(true) && !self.documents.contains_key(key);
+        let old = if is_absent { None } else { self.document(key)?.map(Document::decode).transpose()? };
         let found = old.as_ref().map_or(0, |document| document.revision);
         if found != previous || found == self.meta.revision {
             let problem = format!("revision {} replaces {previous}, and {found} is here", self.meta.revision);

@@ -6,7 +6,7 @@ use proto::precondition::Kind as Condition;
 use proto::{Collection, DocumentRef, NewDocument, Precondition, Refusal, outcome};
 
 use super::change::Change;
-use super::overlay::Overlay;
+use super::overlay::{FETCHED_MAX, Overlay};
 use super::{Decision, references, refusal, schema};
 use crate::catalog::is_system;
 use crate::error::Error;
@@ -89,7 +89,13 @@ pub(super) struct Writer<'a> {
 
 impl Writer<'_> {
     pub(super) fn insert(&mut self, to: &Target, document: &NewDocument) -> Result<Written, Stop> {
-        if self.overlay.document(to.id, &document.id)?.is_some() {
+        let is_there = self.overlay.document(to.id, &document.id)?.is_some();
+        self.create(to, document, is_there)
+    }
+
+    /// Inserts a document, unless one `is_there`.
+    fn create(&mut self, to: &Target, document: &NewDocument, is_there: bool) -> Result<Written, Stop> {
+        if is_there {
             let detail = format!("there is a document {:?} in {:?} already", document.id, to.name);
             return Err(Refusal { document_id: document.id.clone(), ..refusal("already_exists", detail) }.into());
         }
@@ -266,11 +272,17 @@ impl From<&Collection> for Target {
 pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -> Result<Decision, Stop> {
     let mut to = Target::of(writer.overlay, &insert.collection, CREATE_IT)?;
     let mut documents = Vec::with_capacity(insert.documents.len());
-    for (index, document) in insert.documents.iter().enumerate() {
-        // In ascending order.
-        let unfit = insert.unfit.binary_search(&(index as u32)).is_ok();
-        to.checked_version = if unfit { 0 } else { insert.schema_version };
-        documents.push(writer.insert(&to, document).map_err(|stop| stop.at(index))?.reference);
+    for (chunk, some) in insert.documents.chunks(FETCHED_MAX).enumerate() {
+        let ids: Vec<&str> = some.iter().map(|document| &*document.id).collect();
+        for (place, (document, existing)) in some.iter().zip(writer.overlay.documents(to.id, &ids)?).enumerate() {
+            let index = chunk * FETCHED_MAX + place;
+            // In ascending order.
+            let unfit = insert.unfit.binary_search(&(index as u32)).is_ok();
+            to.checked_version = if unfit { 0 } else { insert.schema_version };
+            // This request itself may bring an id twice.
+            let is_there = existing.is_some() || writer.overlay.is_staged(to.id, &document.id);
+            documents.push(writer.create(&to, document, is_there).map_err(|stop| stop.at(index))?.reference);
+        }
     }
     let created = !documents.is_empty();
     let decision = writer.conclude(result(to, documents, insert.many, created));

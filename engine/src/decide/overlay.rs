@@ -23,6 +23,7 @@ use crate::engine::{Current, Engine};
 use crate::error::Error;
 use crate::index::Index;
 use crate::kv::Snapshot;
+use crate::packed::Packed;
 use crate::planted;
 use crate::state::record::{self, Document};
 use crate::state::{INDEX, META, keys};
@@ -160,13 +161,13 @@ impl Overlay {
 
     /// The same of several documents, in the order of `ids`. All are held at once: ask for few.
     pub(super) fn documents(&self, collection: u32, ids: &[&str]) -> Result<Vec<Option<Document>>, Error> {
-        let (mut found, mut places, mut keys) = (Vec::with_capacity(ids.len()), Vec::new(), Vec::new());
+        let (mut found, mut places, mut keys) = (Vec::with_capacity(ids.len()), Vec::new(), Packed::default());
         for id in ids {
             let key = (collection, (*id).to_owned());
             let known = self.staged.get(&key).map(|staged| &staged.now).or_else(|| self.pending(&key));
             if known.is_none() {
                 places.push(found.len());
-                keys.push(keys::doc(collection, id.as_bytes()));
+                keys.push(keys::doc_parts(&collection.to_be_bytes(), id.as_bytes()));
             }
             found.push(known.cloned().flatten());
         }
@@ -230,6 +231,11 @@ impl Overlay {
     pub(super) fn written(&self, collection: u32, id: &str) -> Option<(Option<Document>, Option<Document>)> {
         let staged = self.staged.get(&(collection, id.to_owned()))?;
         Some((staged.base.clone(), staged.now.clone()))
+    }
+
+    /// Whether the command has written the document.
+    pub(super) fn is_staged(&self, collection: u32, id: &str) -> bool {
+        self.staged.contains_key(&(collection, id.to_owned()))
     }
 
     /// The documents that the command deletes, of collections that others refer to.

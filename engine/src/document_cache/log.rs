@@ -4,13 +4,14 @@
 //! One thread writes at a time; readers take no lock. They read words that may be overwritten under their hands, and ask
 //! afterwards: the log's begin is moved *before* a segment is written anew, so an entry that lies behind it was whole.
 
+use std::slice::Iter;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use zerocopy::FromZeros;
 
-/// Words before an entry's key: what is long how, the hash of the key, and the revision.
-const HEADER_WORDS: usize = 3;
+/// Words before an entry's key: what is long how, and the hash of the key.
+const HEADER_WORDS: usize = 2;
 pub(super) const WORD_BYTES: usize = size_of::<u64>();
 
 /// Zeroes that take memory when they are first touched.
@@ -44,13 +45,11 @@ pub(super) struct Header {
     key_bytes: usize,
     document_bytes: usize,
     pub(super) hash: u64,
-    /// The revision at which it was the latest.
-    pub(super) at: u64,
 }
 
 impl Header {
-    pub(super) fn new(key: &[u8], document: &[u8], hash: u64, at: u64) -> Self {
-        Self { key_bytes: key.len(), document_bytes: document.len(), hash, at }
+    pub(super) fn new(key: &[u8], document: &[u8], hash: u64) -> Self {
+        Self { key_bytes: key.len(), document_bytes: document.len(), hash }
     }
 
     /// Words of the whole entry.
@@ -59,13 +58,13 @@ impl Header {
     }
 
     fn to_words(self) -> [u64; HEADER_WORDS] {
-        [(self.document_bytes as u64) << 16 | self.key_bytes as u64, self.hash, self.at]
+        [(self.document_bytes as u64) << 16 | self.key_bytes as u64, self.hash]
     }
 
     fn of(words: &[AtomicU64]) -> Option<Self> {
-        let [lengths, hash, at] = words.first_chunk()?.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let [lengths, hash] = words.first_chunk()?.each_ref().map(|word| word.load(Ordering::Relaxed));
         let (key_bytes, document_bytes) = ((lengths & 0xffff) as usize, (lengths >> 16) as usize);
-        Some(Self { key_bytes, document_bytes, hash, at })
+        Some(Self { key_bytes, document_bytes, hash })
     }
 }
 
@@ -114,17 +113,17 @@ impl Log {
         load(0) ^ load(8) ^ load(16) ^ load(24) ^ load(32) ^ load(40)
     }
 
-    /// Appends the document of the entry at `position` to `into` and returns its header, if the entry is there and of `key`.
-    pub(super) fn read(&self, position: u64, key: &[u8], into: &mut Vec<u8>) -> Option<Header> {
+    /// Appends the document of the entry at `position` to `into`; false if the entry is not there, or not of `key`.
+    pub(super) fn read(&self, position: u64, key: &[u8], into: &mut Vec<u8>) -> bool {
         let words = self.words(position);
-        let header = Header::of(words)?;
+        let Some(header) = Header::of(words) else { return false };
         let key_words = key.len().div_ceil(WORD_BYTES);
         if header.key_bytes != key.len() || header.words() > words.len() {
-            return None;
+            return false;
         }
         let (found, document) = words[HEADER_WORDS..header.words()].split_at(key_words);
-        if !key.chunks(WORD_BYTES).zip(found).all(|(chunk, word)| is(word, chunk)) {
-            return None;
+        if !holds_bytes(found, key) {
+            return false;
         }
         let begin = into.len();
         into.resize(begin + document.len() * WORD_BYTES, 0);
@@ -133,14 +132,14 @@ impl Log {
         }
         let holds = self.still_holds(position);
         into.truncate(if holds { begin + header.document_bytes } else { begin });
-        holds.then_some(header)
+        holds
     }
 
     /// Whether the entry that whoever writes knows to be at `position` is of `key`.
     pub(super) fn is_of(&self, position: u64, key: &[u8]) -> bool {
         let words = self.words(position);
-        let same = |found: &[AtomicU64]| key.chunks(WORD_BYTES).zip(found).all(|(chunk, word)| is(word, chunk));
-        Header::of(words).is_some_and(|header| header.key_bytes == key.len() && same(&words[HEADER_WORDS..]))
+        let header = Header::of(words);
+        header.is_some_and(|header| header.key_bytes == key.len() && holds_bytes(&words[HEADER_WORDS..], key))
     }
 
     /// The header of an entry that whoever writes knows to be there.
@@ -150,22 +149,18 @@ impl Log {
 
     /// Adds an entry and returns its position; `None` when there is no room for it in the last segment.
     pub(super) fn append(&self, end: &mut End, header: Header, key: &[u8], document: &[u8]) -> Option<u64> {
-        let words = [key, document].into_iter().flat_map(|part| part.chunks(WORD_BYTES).map(word_of));
-        self.put(end, header.words(), header.to_words().into_iter().chain(words))
+        let position = take(end, header.words())?;
+        let mut places = self.words(position).iter();
+        store_words(&mut places, &header.to_words());
+        store_bytes(&mut places, key);
+        store_bytes(&mut places, document);
+        Some(position)
     }
 
     /// Adds what [`Log::oldest`] gave.
     pub(super) fn append_again(&self, end: &mut End, words: &[u64]) -> Option<u64> {
-        self.put(end, words.len(), words.iter().copied())
-    }
-
-    fn put(&self, end: &mut End, count: usize, words: impl Iterator<Item = u64>) -> Option<u64> {
-        end.room = end.room.checked_sub(count)?;
-        let position = end.at;
-        for (place, word) in self.words(position).iter().zip(words) {
-            place.store(word, Ordering::Relaxed);
-        }
-        end.at += count as u64;
+        let position = take(end, words.len())?;
+        store_words(&mut self.words(position).iter(), words);
         Some(position)
     }
 
@@ -227,12 +222,40 @@ impl Log {
     }
 }
 
-fn is(word: &AtomicU64, bytes: &[u8]) -> bool {
-    word.load(Ordering::Relaxed) == word_of(bytes)
+/// Takes so many words at the end of the last segment, if it has them.
+fn take(end: &mut End, words: usize) -> Option<u64> {
+    end.room = end.room.checked_sub(words)?;
+    let position = end.at;
+    end.at += words as u64;
+    Some(position)
 }
 
-/// Up to eight bytes, filled up with zeroes.
-fn word_of(bytes: &[u8]) -> u64 {
+fn store_words(places: &mut Iter<'_, AtomicU64>, words: &[u64]) {
+    words.iter().zip(places).for_each(|(word, place)| place.store(*word, Ordering::Relaxed));
+}
+
+fn store_bytes(places: &mut Iter<'_, AtomicU64>, bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks();
+    for (word, place) in whole.iter().zip(places.by_ref()) {
+        place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+    }
+    if !rest.is_empty()
+        && let Some(place) = places.next()
+    {
+        place.store(filled_up(rest), Ordering::Relaxed);
+    }
+}
+
+/// Whether what begins here is what [`store_bytes`] makes of `bytes`.
+fn holds_bytes(words: &[AtomicU64], bytes: &[u8]) -> bool {
+    let (whole, rest) = bytes.as_chunks();
+    let mut words = words.iter().map(|word| word.load(Ordering::Relaxed));
+    whole.iter().all(|bytes| words.next() == Some(u64::from_le_bytes(*bytes)))
+        && (rest.is_empty() || words.next() == Some(filled_up(rest)))
+}
+
+/// Less than a word of bytes, filled up with zeroes.
+fn filled_up(bytes: &[u8]) -> u64 {
     let mut word = [0; WORD_BYTES];
     word[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(word)

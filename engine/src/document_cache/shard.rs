@@ -62,38 +62,37 @@ impl Shard {
         }
     }
 
-    /// Appends the document of `key` to `into` and says at which revision it was the latest.
-    pub(super) fn get(&self, hash: u64, key: &[u8], into: &mut Vec<u8>) -> Option<u64> {
+    /// Appends the document of `key` to `into`; false if it is not there.
+    pub(super) fn get(&self, hash: u64, key: &[u8], into: &mut Vec<u8>) -> bool {
         for place in self.places(hash) {
             let slot = self.slots[place].load(Ordering::Acquire);
             if slot == FREE {
-                return None;
+                return false;
             }
-            if is_of(slot, hash)
-                && let Some(header) = self.log.read(slot & POSITION, key, into)
-            {
+            if is_of(slot, hash) && self.log.read(slot & POSITION, key, into) {
                 if slot & ASKED_FOR == 0 {
                     // Lost where the slot has changed, which does no harm.
                     let asked_for = slot | ASKED_FOR;
                     let _ = self.slots[place].compare_exchange(slot, asked_for, Ordering::Relaxed, Ordering::Relaxed);
                 }
-                return Some(header.at);
+                return true;
             }
         }
-        None
+        false
     }
 
-    /// Takes in a document, in the place of what was there of `key`. One that is too large is not kept.
-    pub(super) fn insert(&self, hash: u64, key: &[u8], document: &[u8], at: u64) {
-        let header = Header::new(key, document, hash, at);
+    /// Takes in a document, in the place of what was there of `key`, if it `is_latest` once no other can come in between. One that
+    /// is too large is not kept.
+    pub(super) fn insert(&self, hash: u64, key: &[u8], document: &[u8], is_latest: impl FnOnce() -> bool) {
+        let header = Header::new(key, document, hash);
         let words = header.words();
-        if words > self.log.entry_words_max() || key.is_empty() || key.len() > usize::from(u16::MAX) {
-            return self.remove(hash, key);
-        }
         let mut writer = self.writer.lock();
-        if self.log.is_at_its_end(&writer.end, POSITION) {
-            drop(writer);
-            return self.remove(hash, key);
+        if !is_latest() {
+            return;
+        }
+        let is_too_large = words > self.log.entry_words_max() || key.is_empty() || key.len() > usize::from(u16::MAX);
+        if is_too_large || self.log.is_at_its_end(&writer.end, POSITION) {
+            return self.remove_of(&mut writer, hash, key);
         }
         while writer.entries >= self.entries_max() {
             self.make_room(&mut writer);
@@ -121,9 +120,12 @@ impl Shard {
 
     /// Forgets the document of `key`.
     pub(super) fn remove(&self, hash: u64, key: &[u8]) {
-        let mut writer = self.writer.lock();
+        self.remove_of(&mut self.writer.lock(), hash, key);
+    }
+
+    fn remove_of(&self, writer: &mut Writer, hash: u64, key: &[u8]) {
         if let Some(place) = self.find(hash, |position| self.log.is_of(position, key)) {
-            self.forget(&mut writer, place);
+            self.forget(writer, place);
         }
     }
 

@@ -117,7 +117,7 @@ pub trait Snapshot: Send + Sync {
     ///
     /// # Errors
     /// As [`Store::get`].
-    fn get_many(&self, cf: Cf, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+    fn get_many(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         keys.iter().map(|key| self.get(cf, key)).collect()
     }
 

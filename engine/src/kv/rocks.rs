@@ -238,7 +238,7 @@ impl Snapshot for RocksSnapshot {
         self.view.borrow_dependent().get_cf(family, key).map_err(|e| error("reading a snapshot", &e))
     }
 
-    fn get_many(&self, cf: Cf, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+    fn get_many(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         let db = self.view.borrow_owner();
         let family = family(db, self.families, cf)?;
         let mut options = ReadOptions::default();

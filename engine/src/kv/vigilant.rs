@@ -85,7 +85,7 @@ impl Snapshot for Watched<Arc<dyn Snapshot>> {
         told(self.inner.get(cf, key), &self.on_error)
     }
 
-    fn get_many(&self, cf: Cf, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+    fn get_many(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         told(self.inner.get_many(cf, keys), &self.on_error)
     }
 

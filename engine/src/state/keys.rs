@@ -49,7 +49,12 @@ pub(crate) fn collection_end(collection: u32) -> Vec<u8> {
 }
 
 pub(crate) fn doc(collection: u32, id: &[u8]) -> Vec<u8> {
-    key(&[&collection.to_be_bytes(), id])
+    doc_parts(&collection.to_be_bytes(), id).concat()
+}
+
+/// What a `doc` key is made of; `collection`: its number's bytes.
+pub(crate) fn doc_parts<'k>(collection: &'k [u8; 4], id: &'k [u8]) -> [&'k [u8]; 2] {
+    [collection, id]
 }
 
 /// What makes of an id the place behind it and before any that is greater: ids have no control characters.

@@ -294,10 +294,10 @@ impl<'a> Groups<'a> {
         groups
     }
 
-    fn begin(&mut self, key: Vec<u8>, values: Vec<Value>) {
+    fn begin(&mut self, key: Vec<u8>, values: Vec<Value>) -> &mut Group {
         self.bytes += self.bytes_of(&key);
         let tallies = self.grouping.aggregates.iter().map(|(_, aggregate)| aggregate.begin()).collect();
-        self.rows.insert(key, Group { values, tallies });
+        self.rows.entry(key).insert_entry(Group { values, tallies }).into_mut()
     }
 
     fn bytes_of(&self, key: &[u8]) -> isize {
@@ -312,18 +312,21 @@ impl<'a> Groups<'a> {
         for path in group_by {
             encode::encode(single(path, document)?, &mut key);
         }
-        if !self.rows.contains_key(&key) {
-            let values = group_by.iter().map(|path| single(path, document).cloned());
-            self.begin(key.clone(), values.collect::<Result<_, _>>()?);
-        }
-        if let Some(group) = self.rows.get_mut(&key) {
-            for (path, shown) in group_by.iter().zip(&mut group.values) {
-                show(shown, single(path, document)?);
+        let group = match self.rows.get_mut(&key) {
+            Some(group) => group,
+            None => {
+                let values = group_by.iter().map(|path| single(path, document).cloned());
+                self.begin(key.clone(), values.collect::<Result<_, _>>()?)
             }
-            for ((_, aggregate), tally) in aggregates.iter().zip(&mut group.tallies) {
-                self.bytes += aggregate.add(tally, document)?;
-            }
+        };
+        for (path, shown) in group_by.iter().zip(&mut group.values) {
+            show(shown, single(path, document)?);
         }
+        let mut bytes = 0;
+        for ((_, aggregate), tally) in aggregates.iter().zip(&mut group.tallies) {
+            bytes += aggregate.add(tally, document)?;
+        }
+        self.bytes += bytes;
         self.key = key;
         Ok(())
     }

@@ -5,18 +5,11 @@ use std::collections::VecDeque;
 use super::history::Peek;
 use super::{ReadError, View};
 use crate::error::Error;
-use crate::index::{Index, Role, Stretch};
+use crate::index::{Index, Stretch};
 use crate::kv::{Cf, prefix_end};
 use crate::planted;
 use crate::state::record::Entry;
 use crate::state::{INDEX, INDEX_HISTORY, keys};
-
-/// An entry that was found: its values and id, as its key has them, and its role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) key: Vec<u8>,
-    pub(super) role: Role,
-}
 
 /// Stretches of a list whose entries are counted to know how many there are.
 const STRETCHES_COUNTED_MAX: usize = 32;
@@ -163,15 +156,13 @@ impl Entries<'_> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Found>, ReadError> {
-        if !self.advance()? {
-            return Ok(None);
-        }
-        let (key, value) = match &self.former {
-            Some(former) if !self.from_now => (past(former.key())?.0, former.value()),
-            _ => (self.now.key(), self.now.value()),
+    /// The values and the id of the entry that it went on to.
+    fn key(&self) -> Result<&[u8], ReadError> {
+        let key = match &self.former {
+            Some(former) if !self.from_now => past(former.key())?.0,
+            _ => self.now.key(),
         };
-        Ok(Some(Found { key: keys::index_parts(key).to_vec(), role: Entry::decode(value)?.role }))
+        Ok(keys::index_parts(key))
     }
 }
 
@@ -191,16 +182,16 @@ pub(super) struct Walk<'a> {
     reverse: bool,
     running: Option<Entries<'a>>,
     backwards: Option<Backwards<'a>>,
-    /// Entries that share their values and were read backwards, the next one first.
-    group: VecDeque<Found>,
+    /// Keys of entries that share their values and were read backwards. The one that was met last is the first.
+    group: VecDeque<Vec<u8>>,
 }
 
 /// A stretch that is read backwards.
 struct Backwards<'a> {
     entries: Entries<'a>,
     stretch: Stretch,
-    /// The entry that ended the group before it.
-    ahead: Option<Found>,
+    /// The key of the entry that ended the group before it.
+    ahead: Option<Vec<u8>>,
 }
 
 /// Entries with the same values that are kept to be turned around; more are walked again, forwards.
@@ -223,28 +214,35 @@ impl<'a> Walk<'a> {
         Self { view, collection, index, revision, stretches, reverse, running, backwards, group }
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Found>, ReadError> {
-        loop {
-            if let Some(found) = self.group.pop_front() {
-                return Ok(Some(found));
-            }
-            if let Some(found) = self.running.as_mut().map(Entries::next).transpose()?.flatten() {
-                return Ok(Some(found));
+    /// Goes on to the next entry; false at the end.
+    pub(super) fn advance(&mut self) -> Result<bool, ReadError> {
+        self.group.pop_front();
+        while self.group.is_empty() {
+            if self.running.as_mut().map(Entries::advance).transpose()? == Some(true) {
+                break;
             }
             self.running = None;
             let more = if self.reverse { self.previous_group()? } else { self.next_stretch() };
             if !more {
-                return Ok(None);
+                return Ok(false);
             }
+        }
+        Ok(true)
+    }
+
+    /// The values and the id of the entry that it went on to, as its key has them.
+    pub(super) fn key(&self) -> Result<&[u8], ReadError> {
+        match (self.group.front(), &self.running) {
+            (Some(key), _) => Ok(key),
+            (None, Some(running)) => running.key(),
+            (None, None) => Ok(&[]),
         }
     }
 
-    /// The id that the next entry leads to.
-    pub(super) fn next_id(&mut self, index: &Index) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(Found { key: mut id, .. }) = self.next()? else { return Ok(None) };
-        let values = values_of(index, &id)?.len();
-        id.drain(..values);
-        Ok(Some(id))
+    /// The id that this entry leads to.
+    pub(super) fn id(&self) -> Result<&[u8], ReadError> {
+        let key = self.key()?;
+        Ok(&key[values_of(self.index, key)?.len()..])
     }
 
     fn entries(&self, stretch: &Stretch, reverse: bool) -> Entries<'a> {
@@ -267,24 +265,28 @@ impl<'a> Walk<'a> {
                 continue;
             };
             let last = match backwards.ahead.take() {
-                Some(ahead) => Some(ahead),
-                None => backwards.entries.next()?,
+                Some(ahead) => ahead,
+                None if backwards.entries.advance()? => backwards.entries.key()?.to_vec(),
+                None => {
+                    self.backwards = None;
+                    continue;
+                }
             };
-            let Some(last) = last else {
-                self.backwards = None;
-                continue;
-            };
-            let values = values_of(self.index, &last.key)?.to_vec();
+            let values = values_of(self.index, &last)?.len();
             self.group.push_front(last);
             while self.group.len() < GROUP_MAX {
-                match backwards.entries.next()? {
-                    Some(found) if values_of(self.index, &found.key)? == values => self.group.push_front(found),
-                    other => {
-                        backwards.ahead = other;
-                        return Ok(true);
-                    }
+                if !backwards.entries.advance()? {
+                    return Ok(true);
                 }
+                let key = backwards.entries.key()?;
+                // No values begin with other ones of the same index.
+                if !key.starts_with(&self.group[0][..values]) {
+                    backwards.ahead = Some(key.to_vec());
+                    return Ok(true);
+                }
+                self.group.push_front(key.to_vec());
             }
+            let values = self.group[0][..values].to_vec();
             self.walk_forwards(&values);
             return Ok(true);
         }
@@ -304,7 +306,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The values in the key of an entry.
-pub(super) fn values_of<'k>(index: &Index, key: &'k [u8]) -> Result<&'k [u8], ReadError> {
+fn values_of<'k>(index: &Index, key: &'k [u8]) -> Result<&'k [u8], ReadError> {
     let length =
         index.values_length(key).ok_or_else(|| Error::malformed("an index entry", "its values are damaged"))?;
     Ok(&key[..length])

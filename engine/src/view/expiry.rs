@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use aerodb_proto::{ExpireDocuments, SeenDocument};
 
-use super::entries::{Walk, values_of};
+use super::entries::Walk;
 use super::{ReadError, View};
 use crate::error::Error;
 
@@ -52,11 +52,12 @@ impl View {
         let (mut walk, mut seen) =
             (Walk::new(self, collection_id, index, self.revision(), vec![(begin, end)], false), HashSet::new());
         for _ in 0..limit {
-            let Some(found) = walk.next()? else { return Ok(expired) };
-            let id = &found.key[values_of(index, &found.key)?.len()..];
-            let id = String::from_utf8(id.to_vec()).map_err(|e| Error::malformed("an id", e))?;
+            if !walk.advance()? {
+                return Ok(expired);
+            }
+            let id = String::from_utf8(walk.id()?.to_vec()).map_err(|e| Error::malformed("an id", e))?;
             // The least key behind this one.
-            expired.next = Some([&found.key[..], &[0]].concat());
+            expired.next = Some([walk.key()?, &[0]].concat());
             // A document with several times has an entry for each.
             if !seen.insert(id.clone()) {
                 continue;

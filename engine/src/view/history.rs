@@ -8,6 +8,7 @@ use super::{ReadError, Stored, View};
 use crate::error::Error;
 use crate::index::Stretch;
 use crate::kv::{Pair, Scan};
+use crate::packed::Packed;
 use crate::state::record::{Document, Past};
 use crate::state::{DOC, HISTORY, keys};
 
@@ -27,15 +28,15 @@ impl View {
         self.held_at(collection, id, latest, revision)
     }
 
-    /// The same of several documents, in the order of `ids`.
+    /// The same of several documents of a collection, in the order of their `keys`.
     pub(super) fn documents_of(
         &self,
         collection: u32,
-        ids: &[Vec<u8>],
+        keys: &Packed,
         revision: u64,
     ) -> Result<Vec<Option<Document>>, ReadError> {
-        let latest = ids.iter().zip(self.documents(collection, ids)?);
-        latest.map(|(id, latest)| self.held_at(collection, id, latest, revision)).collect()
+        let latest = keys.iter().zip(self.documents(keys)?);
+        latest.map(|(key, latest)| self.held_at(collection, keys::doc_id(key), latest, revision)).collect()
     }
 
     /// The version of a document that held at `revision`; `latest` is the latest one.

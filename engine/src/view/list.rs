@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use super::aggregate::Grouping;
 use super::cursor::Position;
 use super::plan;
-use super::run::{Read, Run};
+use super::run::{Found, Read, Run};
 use super::source;
 use super::{CollectionStats, ReadError, View};
 use crate::filter::Filter;
@@ -175,7 +175,7 @@ impl View {
         if plan.access.covers() {
             // Its entries are the answer: no document is read for it.
             source::each_id(&run, &plan.access, &mut |id| {
-                let id = String::from_utf8(id).map_err(|e| crate::Error::malformed("an id", e))?;
+                let id = String::from_utf8(id.to_vec()).map_err(|e| crate::Error::malformed("an id", e))?;
                 found.push(Candidate { id, revision: 0 });
                 Ok(found.len() < limit)
             })?;
@@ -254,17 +254,12 @@ impl View {
         let actual = Mutex::default();
         let members = query.members();
         let run = Run { view: self, collection, query, revision, start, expired, actual: &actual, members };
-        let mut found = if plan.access.is_ordered() { run.ordered(&plan.access)? } else { run.sorted(&plan.access)? };
-        let next_cursor = match found.more.then(|| found.rows.last()).flatten() {
-            Some(last) => {
-                let position = Position { revision, key: last.key.clone(), id: last.id.clone() };
-                Some(self.seal_cursor(&position, &fingerprint)?)
-            }
-            None => None,
-        };
-        let items: Vec<_> = found.rows.drain(..).map(|row| row.body).collect();
+        let Found { items, next, count } =
+            if plan.access.is_ordered() { run.ordered(&plan.access)? } else { run.sorted(&plan.access)? };
+        let seal = |(key, id)| self.seal_cursor(&Position { revision, key, id }, &fingerprint);
+        let next_cursor = next.map(seal).transpose()?;
         let actual = Actual { returned: items.len() as u64, ..actual.into_inner() };
-        Ok((Page { items, next_cursor, count: found.count, revision }, actual))
+        Ok((Page { items, next_cursor, count, revision }, actual))
     }
 
     /// Figures of a collection, as they are kept with every write.

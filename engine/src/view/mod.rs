@@ -47,6 +47,7 @@ use crate::folder::Folder;
 use crate::helpers::Helpers;
 use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
+use crate::packed::Packed;
 use crate::state::record::Document;
 use crate::state::{self, DOC, META, keys};
 use crate::uses::Uses;
@@ -199,13 +200,16 @@ impl View {
         self.snapshot.get(DOC, &key)?.map(|stored| self.to_cache(&key, stored)).transpose()
     }
 
-    /// The same of several documents, in the order of `ids`.
-    fn documents(&self, collection: u32, ids: &[Vec<u8>]) -> Result<Vec<Option<Document>>, ReadError> {
-        let mut keys: Vec<Vec<u8>> = ids.iter().map(|id| keys::doc(collection, id)).collect();
+    /// The same of several documents, in the order of their `keys`.
+    fn documents(&self, keys: &Packed) -> Result<Vec<Option<Document>>, ReadError> {
+        let mut keys: Vec<&[u8]> = keys.iter().collect();
         let found = self.cached.get_many(&keys).into_iter().map(|cached| self.unless_newer(cached));
         let mut found = found.collect::<Result<Vec<_>, _>>()?;
         let places: Vec<usize> = (0..found.len()).filter(|place| found[*place].is_none()).collect();
-        let keys: Vec<Vec<u8>> = places.iter().map(|place| std::mem::take(&mut keys[*place])).collect();
+        if places.is_empty() {
+            return Ok(found);
+        }
+        keys = places.iter().map(|place| keys[*place]).collect();
         let stored = self.snapshot.get_many(DOC, &keys)?;
         for (place, (key, stored)) in places.into_iter().zip(keys.iter().zip(stored)) {
             found[place] = stored.map(|stored| self.to_cache(key, stored)).transpose()?;

@@ -51,26 +51,26 @@ impl Read {
 }
 
 /// What a list found.
-#[derive(Default)]
 pub(super) struct Found {
-    pub(super) rows: Vec<Row>,
-    pub(super) more: bool,
+    /// What is answered of each document.
+    pub(super) items: Vec<Bytes>,
+    /// What the last of them is sorted by, and its id, if there are others behind it.
+    pub(super) next: Option<(Vec<Value>, String)>,
     pub(super) count: Option<u64>,
 }
 
-/// A document of a page.
-pub(super) struct Row {
-    /// What it is sorted by, where that is needed.
-    pub(super) key: Vec<Value>,
-    pub(super) id: String,
-    /// What is answered of it.
-    pub(super) body: Bytes,
+/// A document that may come to be on the page.
+struct Row {
+    /// What it is sorted by.
+    key: Vec<Value>,
+    id: String,
+    body: Bytes,
 }
 
 impl Run<'_> {
     /// Pages in the order in which documents come: they begin where the last page ended.
     pub(super) fn ordered(&self, access: &Access) -> Result<Found, ReadError> {
-        let mut found = Found::default();
+        let (mut items, mut last, mut more) = (Vec::new(), None, false);
         let mut skip = self.skip();
         let (mut matched, mut bytes) = (0, 0);
         // A count covers all that match, so it looks from the start.
@@ -87,27 +87,20 @@ impl Run<'_> {
                 skip -= 1;
                 return Ok(true);
             }
-            if self.is_full(&found.rows, bytes) {
-                found.more = true;
+            if last.is_some() {
+                more = true;
                 return Ok(counting);
             }
-            let body = self.project(met, value);
-            bytes += body.len();
-            found.rows.push(Row { key: Vec::new(), id: met.id.to_owned(), body });
-            // Only the last row's place is needed, for the cursor.
-            if self.is_full(&found.rows, bytes)
-                && let Some(last) = found.rows.last_mut()
-            {
-                last.key = self.key(&met.body)?;
+            let item = self.project(met, value);
+            bytes += item.len();
+            items.push(item);
+            // Only the last one's place is needed, for the cursor.
+            if items.len() >= self.query.limit || bytes > self.view.limits.page_bytes_max {
+                last = Some((self.key(&met.body)?, met.id.to_owned()));
             }
             Ok(true)
         })?;
-        found.count = self.count(access, matched)?;
-        Ok(found)
-    }
-
-    fn is_full(&self, rows: &[Row], bytes: usize) -> bool {
-        rows.len() >= self.query.limit || bytes > self.view.limits.page_bytes_max
+        Ok(Found { items, next: last.filter(|_| more), count: self.count(access, matched)? })
     }
 
     /// Whether all that match have to be met because their number is asked for.
@@ -187,14 +180,16 @@ impl Run<'_> {
         }
         let Best { heap, matched, more, .. } = best;
         let count = self.count(access, matched)?;
-        let mut rows: Vec<Row> = heap.into_sorted_vec().into_iter().skip(skip).map(|ranked| ranked.row).collect();
-        if let Some(select) = &self.query.select {
-            let mut reader = body::Reader::new(self.members.clone());
-            for row in &mut rows {
-                row.body = select.apply(reader.read(&row.body).map_err(damaged)?).to_bytes().into();
-            }
+        let (mut items, mut last) = (Vec::new(), None);
+        let mut reader = body::Reader::new(self.members.clone());
+        for Ranked { row, .. } in heap.into_sorted_vec().into_iter().skip(skip) {
+            items.push(match &self.query.select {
+                Some(select) => select.apply(reader.read(&row.body).map_err(damaged)?).to_bytes().into(),
+                None => row.body,
+            });
+            last = Some((row.key, row.id));
         }
-        Ok(Found { rows, more, count })
+        Ok(Found { items, next: last.filter(|_| more), count })
     }
 
     /// Calls `visit` with each document that matches, and what was read of it: null when nothing was. Ends when `visit` says

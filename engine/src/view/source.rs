@@ -1,6 +1,6 @@
 //! Where the documents of a list come from: a scan by id, or ids that are fetched: known ones, or those that indexes lead to.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -10,7 +10,9 @@ use super::history::{DocumentsAt, Lent};
 use super::plan::{Access, ById, How, Merged};
 use super::run::Run;
 use super::{ReadError, View};
-use crate::index::{Index, Stretch, Through};
+use crate::index::{Stretch, Through};
+use crate::packed::Packed;
+use crate::state::keys;
 use crate::state::record::Document;
 
 /// Documents on the way that a plan chose.
@@ -85,7 +87,7 @@ impl<'a> Source<'a> {
                 scanned.next()?.map(|Lent { id, revision, body }| (id, revision, Body::Lent(body)))
             }
             Source::Fetch(fetched) => {
-                fetched.next()?.map(|(id, document)| (&**id, document.revision, Body::Own(&document.body)))
+                fetched.next()?.map(|(id, document)| (id, document.revision, Body::Own(&document.body)))
             }
         };
         let Some((id, revision, body)) = met else { return Ok(None) };
@@ -142,8 +144,11 @@ pub(super) struct Fetched<'a> {
     revision: u64,
     ids: Ids<'a>,
     batch: usize,
-    /// The first one was met last.
-    fetched: VecDeque<(Vec<u8>, Document)>,
+    /// Where those were looked for that were fetched last, and what was there.
+    keys: Packed,
+    documents: Vec<Option<Document>>,
+    /// How many of them were met.
+    met: usize,
 }
 
 /// Documents that are fetched at a time, at most: beyond it, one more costs as much as one by itself.
@@ -153,28 +158,41 @@ impl<'a> Fetched<'a> {
     fn new<'r: 'a>(run: &Run<'r>, ids: Ids<'a>) -> Self {
         let (view, revision, collection) = (run.view, run.revision, run.collection.id);
         let batch = (run.query.offset + run.query.limit + 1).clamp(1, FETCHED_MAX);
-        Self { view, collection, revision, ids, batch, fetched: VecDeque::new() }
+        let (keys, documents) = (Packed::with_capacity(batch), Vec::new());
+        Self { view, collection, revision, ids, batch, keys, documents, met: 0 }
     }
 
-    fn next(&mut self) -> Result<Option<&(Vec<u8>, Document)>, ReadError> {
-        self.fetched.pop_front();
-        while self.fetched.is_empty() {
-            let ids = self.ids.next(self.batch)?;
-            if ids.is_empty() {
-                break;
-            }
-            let documents = self.view.documents_of(self.collection, &ids, self.revision)?;
-            for (id, document) in ids.into_iter().zip(documents) {
-                match document {
-                    Some(document) => self.fetched.push_back((id, document)),
-                    None if self.ids.are_sure() => {
-                        return Err(crate::Error::malformed("an index", "an entry's document is not there").into());
-                    }
-                    None => {}
-                }
+    fn next(&mut self) -> Result<Option<(&[u8], &Document)>, ReadError> {
+        while !self.advance()? {
+            if !self.fetch()? {
+                return Ok(None);
             }
         }
-        Ok(self.fetched.front())
+        let place = self.met - 1;
+        Ok(self.documents[place].as_ref().map(|document| (keys::doc_id(self.keys.get(place)), document)))
+    }
+
+    /// Goes on to the next document that was fetched; false when there is no other.
+    fn advance(&mut self) -> Result<bool, ReadError> {
+        while let Some(document) = self.documents.get(self.met) {
+            self.met += 1;
+            if document.is_some() {
+                return Ok(true);
+            }
+            if self.ids.are_sure() {
+                return Err(crate::Error::malformed("an index", "an entry's document is not there").into());
+            }
+        }
+        Ok(false)
+    }
+
+    /// Fetches the next ones; false at the end.
+    fn fetch(&mut self) -> Result<bool, ReadError> {
+        self.keys.clear();
+        self.ids.next(self.collection, self.batch, &mut self.keys)?;
+        self.documents = self.view.documents_of(self.collection, &self.keys, self.revision)?;
+        self.met = 0;
+        Ok(!self.documents.is_empty())
     }
 }
 
@@ -189,12 +207,18 @@ enum Ids<'a> {
 }
 
 impl Ids<'_> {
-    /// The next ones, at most `max` of them; none at the end.
-    fn next(&mut self, max: usize) -> Result<Vec<Vec<u8>>, ReadError> {
+    /// Adds the keys of the next documents of `collection`, until there are `max` of them; none at the end.
+    fn next(&mut self, collection: u32, max: usize, keys: &mut Packed) -> Result<(), ReadError> {
+        let collection = &collection.to_be_bytes();
         match self {
-            Ids::Walked(walked) => walked.next(max),
-            Ids::Known { ids, .. } => Ok(ids.take(max).collect()),
+            Ids::Walked(walked) => {
+                while keys.len() < max && walked.advance()? {
+                    keys.push(keys::doc_parts(collection, walked.walk.id()?));
+                }
+            }
+            Ids::Known { ids, .. } => ids.take(max).for_each(|id| keys.push(keys::doc_parts(collection, &id))),
         }
+        Ok(())
     }
 
     fn are_sure(&self) -> bool {
@@ -205,7 +229,6 @@ impl Ids<'_> {
 /// The ids that an index leads to, each once.
 struct Walked<'a> {
     walk: Walk<'a>,
-    index: &'a Index,
     /// The ids met so far, where one may come again.
     met: Option<HashSet<Vec<u8>>>,
     ids_max: usize,
@@ -215,22 +238,19 @@ impl<'a> Walked<'a> {
     fn new<'r: 'a>(run: &Run<'r>, through: &'a Through) -> Self {
         let Through { index, stretches, reverse, repeats, .. } = through;
         let walk = Walk::new(run.view, run.collection.id, index, run.revision, stretches.clone(), *reverse);
-        Self { walk, index, met: repeats.then(HashSet::new), ids_max: run.view.limits.query_ids_max }
+        Self { walk, met: repeats.then(HashSet::new), ids_max: run.view.limits.query_ids_max }
     }
 
-    fn next(&mut self, max: usize) -> Result<Vec<Vec<u8>>, ReadError> {
-        let mut ids = Vec::with_capacity(max);
-        while ids.len() < max {
-            let Some(id) = self.walk.next_id(self.index)? else { break };
-            if self.met.as_mut().is_some_and(|met| !met.insert(id.clone())) {
+    /// Goes on to the next entry whose id was not met before; false at the end.
+    fn advance(&mut self) -> Result<bool, ReadError> {
+        while self.walk.advance()? {
+            let Some(met) = &mut self.met else { return Ok(true) };
+            if !met.insert(self.walk.id()?.to_vec()) {
                 continue;
             }
-            if self.met.as_ref().is_some_and(|met| met.len() > self.ids_max) {
-                return Err(too_many());
-            }
-            ids.push(id);
+            return if met.len() > self.ids_max { Err(too_many()) } else { Ok(true) };
         }
-        Ok(ids)
+        Ok(false)
     }
 }
 
@@ -256,7 +276,7 @@ fn in_all(run: &Run<'_>, parts: &[Access]) -> Result<Vec<Vec<u8>>, ReadError> {
     for part in others {
         let mut met = vec![false; ids.len()];
         each_id(run, part, &mut |id| {
-            if let Ok(at) = ids.binary_search(&id) {
+            if let Ok(at) = ids.binary_search_by(|other| other.as_slice().cmp(id)) {
                 met[at] = true;
             }
             Ok(true)
@@ -272,7 +292,7 @@ fn in_any(run: &Run<'_>, parts: &[Access]) -> Result<Vec<Vec<u8>>, ReadError> {
     let (mut ids, max) = (Vec::new(), run.view.limits.query_ids_max);
     for part in parts {
         each_id(run, part, &mut |id| {
-            ids.push(id);
+            ids.push(id.to_vec());
             if ids.len() > max {
                 ids.sort_unstable();
                 ids.dedup();
@@ -290,10 +310,10 @@ fn in_any(run: &Run<'_>, parts: &[Access]) -> Result<Vec<Vec<u8>>, ReadError> {
 pub(super) fn each_id(
     run: &Run<'_>,
     access: &Access,
-    visit: &mut impl FnMut(Vec<u8>) -> Result<bool, ReadError>,
+    visit: &mut impl FnMut(&[u8]) -> Result<bool, ReadError>,
 ) -> Result<(), ReadError> {
     let mut steps = 0;
-    let mut visit = |id| {
+    let mut visit = |id: &[u8]| {
         steps += 1;
         if steps % IDS_PER_CHECK == 0 {
             run.check_time()?;
@@ -304,7 +324,7 @@ pub(super) fn each_id(
         Access::Ids(by_id) => match by_id.points() {
             Some(points) => {
                 for id in points {
-                    if !visit(id.to_vec())? {
+                    if !visit(id)? {
                         break;
                     }
                 }
@@ -312,7 +332,7 @@ pub(super) fn each_id(
             None => {
                 let mut scanned = Scanned::new(run, by_id);
                 while let Some(document) = scanned.next()? {
-                    if !visit(document.id.to_vec())? {
+                    if !visit(document.id)? {
                         break;
                     }
                 }
@@ -320,15 +340,11 @@ pub(super) fn each_id(
         },
         Access::Index(Through { index, stretches, .. }) => {
             let mut walk = Walk::new(run.view, run.collection.id, index, run.revision, stretches.clone(), false);
-            while let Some(id) = walk.next_id(index)? {
-                if !visit(id)? {
-                    break;
-                }
-            }
+            while walk.advance()? && visit(walk.id()?)? {}
         }
         Access::Merged(merged) => {
             for id in gathered(run, merged)? {
-                if !visit(id)? {
+                if !visit(&id)? {
                     break;
                 }
             }

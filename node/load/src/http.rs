@@ -91,6 +91,15 @@ impl<A: Api> HttpTarget<A> {
     pub fn new(nodes: Vec<Node>, api: A) -> Self {
         Self { nodes: nodes.into(), api: Arc::new(api) }
     }
+
+    /// The same, whose first session is with the node in this place; the next ones go on from there.
+    #[must_use]
+    pub fn beginning_with(self, node: usize) -> Self {
+        let mut nodes = self.nodes.to_vec();
+        let first = node.checked_rem(nodes.len()).unwrap_or(0);
+        nodes.rotate_left(first);
+        Self { nodes: nodes.into(), ..self }
+    }
 }
 
 impl<A: Api> Target for HttpTarget<A> {

@@ -11,6 +11,8 @@ use super::{Mode, READY_WITHIN};
 
 pub(crate) struct Aerodb {
     pub(crate) cluster: Cluster,
+    /// The place of the leader that it began with.
+    pub(crate) first_leader: usize,
 }
 
 impl Aerodb {
@@ -23,7 +25,8 @@ impl Aerodb {
             Some(binary) => Cluster::start_binary(binary, nodes, options).await?,
             None => Cluster::start(nodes, options).await?,
         };
-        Ok(Self { cluster })
+        let first_leader = usize::try_from(cluster.wait_leader(READY_WITHIN).await?.id - 1)?;
+        Ok(Self { cluster, first_leader })
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {

@@ -19,6 +19,8 @@ pub(crate) struct Etcd {
     pub(crate) nodes: Vec<Server>,
     pub(crate) urls: Vec<String>,
     pub(crate) version: String,
+    /// The place of the leader that it began with.
+    pub(crate) first_leader: usize,
     http: reqwest::Client,
     _ports: Vec<PortLease>,
     _folder: TempDir,
@@ -40,8 +42,8 @@ impl Etcd {
             nodes.push(start_node(&program, folder.path(), id, client, &peer, &members)?);
         }
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-        let etcd = Self { nodes, urls, version, http, _ports: ports, _folder: folder };
-        etcd.wait_leader().await?;
+        let mut etcd = Self { nodes, urls, version, first_leader: 0, http, _ports: ports, _folder: folder };
+        etcd.first_leader = etcd.wait_leader().await?;
         Ok(etcd)
     }
 

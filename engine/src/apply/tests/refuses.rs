@@ -125,6 +125,12 @@ fn a_write_replaces_what_the_decision_saw() {
     }
     // Nothing was there, says the decision, and something is.
     check(&twice(vec![put_doc("a", 0)]), "inconsistent");
+    // The same among others, of the same run and of a former one.
+    let [first, second] = twice(vec![put_doc("b", 0), put_doc("a", 0)]);
+    check(&[first.clone(), second.clone()], "inconsistent");
+    let node = self::node();
+    node.engine().apply(&[first]).unwrap();
+    assert!(matches!(node.engine().apply(&[second]), Err(Error::Inconsistent(_))));
     check(&[entry(4, batch(vec![delete_doc("a", 0)]))], "inconsistent");
     // One command leaves one net effect per document.
     check(&[entry(4, batch(vec![put_doc("a", 0), put_doc("a", 3)]))], "inconsistent");

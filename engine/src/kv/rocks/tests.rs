@@ -65,7 +65,7 @@ fn many_keys_are_read_as_each_is() {
     write(&*store, "b=5 -c e=6");
     let snapshot = store.snapshot();
     write(&*store, "a=7 -b d=8 f=9");
-    let keys: Vec<Vec<u8>> = ["f", "e", "b", "x", "a", "c", "d", "a"].map(|key| key.as_bytes().to_vec()).into();
+    let keys = ["f", "e", "b", "x", "a", "c", "d", "a"].map(str::as_bytes);
     let found = snapshot.get_many(A, &keys).unwrap();
     let each: Vec<_> = keys.iter().map(|key| snapshot.get(A, key).unwrap()).collect();
     assert_eq!(found, each);

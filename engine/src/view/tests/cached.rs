@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::limits::Limits;
+use crate::packed::Packed;
 
 /// Small enough that documents are driven out all the time, large enough for all, and none.
 const BOUNDS: [usize; 3] = [1_500, 1 << 20, 0];
@@ -21,8 +22,9 @@ fn as_in_the_snapshot(view: &View) {
             let found = view.get(&collection, id).unwrap();
             assert_eq!(found, stored.clone().map(Stored::from), "{id} at revision {}", view.revision());
         }
-        let ids: Vec<Vec<u8>> = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
-        assert_eq!(view.documents(collection.id, &ids).unwrap(), stored, "at revision {}", view.revision());
+        let mut keys = Packed::default();
+        ids.iter().for_each(|id| keys.push(keys::doc_parts(&collection.id.to_be_bytes(), id.as_bytes())));
+        assert_eq!(view.documents(&keys).unwrap(), stored, "at revision {}", view.revision());
     }
 }
 

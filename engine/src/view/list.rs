@@ -36,7 +36,7 @@ pub struct ListQuery {
     pub select: Option<Select>,
     /// In which order; by id without keys.
     pub order: Order,
-    /// Items of the page.
+    /// Items of the page, one at least.
     pub limit: usize,
     /// Items to skip; only on a first page.
     pub offset: usize,

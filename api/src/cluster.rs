@@ -351,6 +351,8 @@ mod shapes {
         // A node that was never heard from has said nothing about itself: its figures are no zeros.
         let heard = !node.version.is_empty();
         let figure = |value: u64| heard.then_some(value);
+        // A node looks at its disk for the first time a moment after it has started; what it keeps takes room, always.
+        let on_disk = |value: u64| (node.disk_used_bytes > 0).then_some(value);
         Node {
             id: node.id,
             role: node.role,
@@ -358,8 +360,8 @@ mod shapes {
             uptime_ms: figure(node.uptime_ms),
             cpu_seconds: heard.then_some(node.cpu_micros as f64 / 1e6),
             memory_bytes: figure(node.memory_bytes),
-            disk_used_bytes: figure(node.disk_used_bytes),
-            disk_free_bytes: figure(node.disk_free_bytes),
+            disk_used_bytes: on_disk(node.disk_used_bytes),
+            disk_free_bytes: on_disk(node.disk_free_bytes),
             last_contact_ms: node.last_contact_ms,
             last_index: figure(node.last_index),
             matched_index: node.matched_index,

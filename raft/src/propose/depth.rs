@@ -6,6 +6,8 @@
 //! on their way together make commands wait less. The two are told apart as in TCP Vegas (Brakmo and Peterson, 1995): of a time
 //! that is `n` times the shortest one all but an `n`th is waiting, and so are as many of the entries.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::shortest::Shortest;
@@ -46,6 +48,11 @@ impl Depth {
         allowed as usize
     }
 
+    /// How long an entry takes, where entries go one after the other.
+    pub(super) fn alone(&self) -> Option<Duration> {
+        (self.allowed() == 1).then(|| Duration::from_secs_f64(self.took))
+    }
+
     /// Notes that an entry of `bytes` is handed over.
     pub(super) fn handed_over(&mut self, bytes: usize) {
         self.bytes += (bytes as f64 - self.bytes) * SMOOTHING;
@@ -69,8 +76,6 @@ impl Depth {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::depth::Depth;
+use super::gather::Gather;
 use super::{Answer, Control, Intake, Parts, Task};
 use crate::leadership::Leadership;
 use crate::types::{Applied, CommittedLeaderId, Proposal, TypeConfig};
@@ -59,6 +60,7 @@ pub(super) struct Epoch<'a> {
     /// Commands that had no effect in this epoch, in order.
     again: Vec<Task>,
     applied_seq: u64,
+    gather: Gather,
     draining: Option<oneshot::Sender<()>>,
     /// True from a drain to its end: nothing is taken.
     paused: bool,
@@ -85,6 +87,7 @@ impl<'a> Epoch<'a> {
             acknowledged: VecDeque::new(),
             answers: VecDeque::new(),
             again: Vec::new(),
+            gather: Gather::new(),
             draining: None,
             paused: false,
             end: None,
@@ -114,6 +117,7 @@ impl<'a> Epoch<'a> {
                 let _ = drained.send(());
             }
             let takes = self.takes();
+            let until = self.gather.until().filter(|_| takes && self.decider.has_work());
             let Parts { leadership, .. } = &mut *self.parts;
             tokio::select! {
                 result = front(&mut self.in_flight) => self.handed(result),
@@ -126,8 +130,9 @@ impl<'a> Epoch<'a> {
                     self.give_up();
                     return Ok(End::TermOver);
                 },
+                () = at(until) => {}
                 control = controls.recv() => match control {
-                    Some(Control::Drain(drained)) => (self.paused, self.draining) = (true, Some(drained)),
+                    Some(Control::Drain(drained)) => self.drain(drained).await,
                     Some(Control::Resume) => (self.paused, self.draining) = (false, None),
                     Some(Control::Bar) => self.end = Some(End::Barred),
                     None => self.end = Some(End::TermOver),
@@ -145,7 +150,14 @@ impl<'a> Epoch<'a> {
         self.end.is_none() && !self.paused && self.in_flight.len() < self.depth.allowed()
     }
 
-    /// Decides what waits, as long as the log has room, and hands it over.
+    /// Takes nothing more, and says so once all that was taken is applied.
+    async fn drain(&mut self, drained: oneshot::Sender<()>) {
+        self.gather.stop();
+        self.hand_over().await;
+        (self.paused, self.draining) = (true, Some(drained));
+    }
+
+    /// Decides what waits, as long as the log has room, and hands it over, unless more is about to come.
     async fn fill(&mut self, tasks: &mut Intake) -> Result<(), Error> {
         while self.takes() {
             let Some(task) = self.waiting.pop_front().or_else(|| tasks.try_recv()) else { break };
@@ -159,7 +171,7 @@ impl<'a> Epoch<'a> {
                 self.waiting.push_front(again);
             }
         }
-        if self.takes() && self.decider.has_work() {
+        if self.takes() && self.gather.goes(self.building.len()) && self.decider.has_work() {
             self.hand_over().await;
         }
         Ok(())
@@ -253,6 +265,9 @@ impl<'a> Epoch<'a> {
                 self.applied_seq = entry.seq;
                 self.decider.applied(entry.seq);
                 self.forget_acknowledged();
+                if let Some(took) = self.depth.alone() {
+                    self.gather.answered(entry.tasks.len(), took);
+                }
                 for (task, outcome) in entry.tasks {
                     task.reply.send(Answer::Outcome(outcome));
                 }
@@ -330,6 +345,14 @@ impl<'a> Epoch<'a> {
         }
         self.parts.metrics.entries_in_flight.set(0);
         self.take_back();
+    }
+}
+
+/// At this moment; never, when there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

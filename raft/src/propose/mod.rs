@@ -6,10 +6,12 @@
 //!    └──────────────────────────────────────────┴────────────────────────────────────┘
 //! ```
 //!
-//! Commands that come while entries are in flight gather and travel together in the next one (natural batching).
+//! Commands that come while entries are in flight gather and travel together in the next one (natural batching), and with them
+//! those of clients that were answered a moment before.
 
 mod depth;
 mod epoch;
+mod gather;
 mod intake;
 mod task;
 

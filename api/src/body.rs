@@ -20,7 +20,14 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Whole {
     pub(crate) bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
+}
+
+impl Whole {
+    /// Lets the body go and keeps its room, for an answer that is about as long.
+    pub(crate) fn into_room(self) -> OwnedSemaphorePermit {
+        self.room
+    }
 }
 
 /// Reads a body of at most `bytes_max`, which is the route's own bound; no body is longer than the node's.
@@ -40,7 +47,7 @@ pub(crate) async fn whole(
     }
     let room = state.admit_body(announced.unwrap_or(bytes_max))?;
     let bytes = read(body, announced.unwrap_or(0), bytes_max, state.options().body_timeout).await?;
-    Ok(Whole { bytes, _room: room })
+    Ok(Whole { bytes, room })
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {

@@ -40,6 +40,7 @@ mod starting;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub use context::Service;
 pub use error::{Code, Problem};

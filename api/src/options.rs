@@ -26,6 +26,9 @@ pub struct ApiOptions {
     pub body_bytes_max: usize,
     /// Bytes of request bodies in memory at once.
     pub body_bytes_in_flight_max: usize,
+    /// Bytes of long answers (beyond 64 KiB: pages of a list, documents) that their clients have yet to read; more are answered
+    /// with 503 `overloaded`. Answers to writes have the room of the request's body instead.
+    pub answer_bytes_unread_max: usize,
     /// Queries, exports and digests that run at once; more wait for their turn.
     pub queries_running_max: usize,
     /// Open change feeds, event streams, exports and NDJSON inserts of this node.
@@ -61,6 +64,7 @@ impl Default for ApiOptions {
             requests_in_flight_max: 4_096,
             body_bytes_max: 8 << 20,
             body_bytes_in_flight_max: 256 << 20,
+            answer_bytes_unread_max: 256 << 20,
             queries_running_max: 32,
             streams_open_max: 1_024,
             request_body_bytes_max: 1 << 20,

@@ -8,6 +8,7 @@ use aerodb_engine::{Catalog, Limits};
 use aerodb_proto as proto;
 use aerodb_raft::{Consistency, Handle, Read};
 use axum::extract::FromRef;
+use bytes::Bytes;
 use proto::command::Op;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use crate::metrics::HttpMetrics;
 use crate::options::ApiOptions;
 use crate::panics;
 use crate::response::ReadAt;
+use crate::unread;
 
 /// Everything that the API works with. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +36,7 @@ struct Shared {
     revision: watch::Receiver<u64>,
     requests: Arc<Semaphore>,
     body_kib: Arc<Semaphore>,
+    answer_kib: Arc<Semaphore>,
     queries: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -61,6 +64,7 @@ impl ApiState {
             revision,
             requests: semaphore(options.requests_in_flight_max),
             body_kib: semaphore(options.body_bytes_in_flight_max.div_ceil(1024)),
+            answer_kib: semaphore(options.answer_bytes_unread_max.div_ceil(1024)),
             queries: semaphore(options.queries_running_max),
             streams: semaphore(options.streams_open_max),
             handle,
@@ -127,6 +131,24 @@ impl ApiState {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let permit = self.0.body_kib.clone().try_acquire_many_owned(kib);
         permit.map_err(|_| Problem::new(Code::Overloaded, "this node holds as many request bodies as it takes"))
+    }
+
+    /// `answer`, which has room on this node until its client has read it.
+    pub(crate) fn admit_answer(&self, answer: Bytes) -> Result<Bytes, Problem> {
+        if answer.len() <= unread::SMALL_BYTES {
+            return Ok(answer);
+        }
+        // One answer may be longer than all may be together: then it goes alone.
+        let bytes = answer.len().min(self.options().answer_bytes_unread_max);
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        match self.0.answer_kib.clone().try_acquire_many_owned(kib) {
+            Ok(room) => Ok(unread::unread(answer, room)),
+            Err(_) => {
+                let detail =
+                    "clients have yet to read as many answers as this node keeps; smaller pages find room sooner";
+                Err(Problem::new(Code::Overloaded, detail))
+            }
+        }
     }
 
     /// A place among the open streams.

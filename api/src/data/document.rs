@@ -61,7 +61,7 @@ pub(super) async fn get(
     };
     let answer = match conditions.judge(stored.revision) {
         Verdict::Send => {
-            let body = selected(&stored, select.as_ref())?;
+            let body = state.admit_answer(selected(&stored, select.as_ref())?)?;
             response::document(StatusCode::OK, stored.revision, body)
         }
         Verdict::NotModified => response::not_modified(stored.revision),

@@ -99,6 +99,7 @@ async fn answer(
         Form::Json | Form::EventStream => {
             let (reading, page) = first_page(state, caller, name, wanted).await?;
             let body = response::page(&page.items, page.next_cursor.as_deref(), page.count, page.revision);
+            let body = state.admit_answer(body)?;
             let at = ReadAt { revision: page.revision, ..reading.at };
             Ok(at.mark(response::json(StatusCode::OK, body)))
         }

@@ -23,6 +23,7 @@ use crate::path::{CollectionPath, DocumentPath};
 use crate::precondition;
 use crate::response::{self, ReadAt};
 use crate::state::ApiState;
+use crate::unread::unread;
 
 /// How much longer than what is stored a body may be: blanks, escapes and system fields are not stored.
 const BODY_SLACK: usize = 2;
@@ -65,7 +66,7 @@ pub(super) async fn insert(
     let inserts = prepare::insert(&body.bytes, &mut new_id, state.limits())?;
     let op = Op::Insert(inserting(&state, collection, inserts));
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, StatusCode::CREATED, outcome)
+    documents_answer(&state, StatusCode::CREATED, outcome, body)
 }
 
 /// The command that inserts documents, with what this node can say of the collection's schema.
@@ -107,7 +108,7 @@ pub(super) async fn put(
     let (collection, document) = (path.collection, Some(document));
     let op = Op::Put(proto::PutDocument { collection, document, preconditions, schema_version });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, StatusCode::OK, outcome)
+    documents_answer(&state, StatusCode::OK, outcome, body)
 }
 
 /// Changes a document by a JSON Merge Patch (RFC 7396), or by update operators: `$set`, `$unset`, `$inc`, `$min`, `$max`,
@@ -134,7 +135,7 @@ pub(super) async fn patch(
     let preconditions = precondition::for_write(&parts.headers)?;
     let op = Op::Patch(proto::PatchDocument { collection: path.collection, id: path.id, patch, preconditions });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, StatusCode::OK, outcome)
+    documents_answer(&state, StatusCode::OK, outcome, body)
 }
 
 /// Deletes a document.
@@ -195,21 +196,26 @@ pub(super) async fn submit(
     state.write(caller, key, op).await
 }
 
-/// Documents as they were written: one with its entity tag, or an array.
-fn documents_answer(state: &ApiState, status: StatusCode, outcome: proto::Outcome) -> Result<Response, Problem> {
+/// Documents as they were written: one with its entity tag, or an array. `asked` is the body that they came with.
+fn documents_answer(
+    state: &ApiState,
+    status: StatusCode,
+    outcome: proto::Outcome,
+    asked: Whole,
+) -> Result<Response, Problem> {
     let Some(outcome::Result::Documents(documents)) = outcome.result else {
         return Err(unexpected(outcome.result.as_ref()));
     };
     let bodies = bodies(&documents);
     let mut answer = match (documents.many, &documents.documents[..], &bodies[..]) {
         (true, _, _) => {
-            let mut answer = response::json(status, response::items(&bodies));
+            let mut answer = response::json(status, unread(response::items(&bodies), asked.into_room()));
             answer.headers_mut().insert(header::ETAG, precondition::etag(outcome.revision));
             answer
         }
         (false, [document], [body]) => {
             let status = if documents.created { StatusCode::CREATED } else { status };
-            let mut answer = response::document(status, document.revision, body.clone());
+            let mut answer = response::document(status, document.revision, unread(body.clone(), asked.into_room()));
             if documents.created {
                 mark_location(&mut answer, &documents.collection, &document.id);
             }

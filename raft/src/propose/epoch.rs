@@ -152,8 +152,9 @@ impl<'a> Epoch<'a> {
 
     /// Takes nothing more, and says so once all that was taken is applied.
     async fn drain(&mut self, drained: oneshot::Sender<()>) {
-        self.gather.stop();
-        self.hand_over().await;
+        if self.end.is_none() {
+            self.hand_over().await;
+        }
         (self.paused, self.draining) = (true, Some(drained));
     }
 
@@ -233,6 +234,7 @@ impl<'a> Epoch<'a> {
     /// Hands the entry under construction to the log, bound to this term.
     async fn hand_over(&mut self) {
         let Some((seq, batch)) = self.decider.close() else { return };
+        self.gather.gone();
         let tasks = std::mem::take(&mut self.building);
         let bytes = batch.encode_to_vec();
         self.parts.metrics.entry_commands.observe(tasks.len() as f64);

@@ -4,16 +4,17 @@
 //! came while the one before it was on its way: from then on two halves take turns, and each costs every node what the whole
 //! would. So an entry waits for most of those that were answered to be back, as a disk waits for the next request of a reader
 //! rather than turn to another at once (anticipatory scheduling: Iyer and Druschel, 2001). It waits no longer than an entry
-//! takes: who waits for as long as acting at once would have cost loses half at most. Where they do not come back in time, for
-//! such clients do not wait for answers, it is tried now and then only.
+//! takes, to the next tick of tokio's clock: up to two milliseconds more, when nothing comes meanwhile. Where they do not come
+//! back in time, for such clients do not wait for answers, it is tried now and then only.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The part of all commands on their way, answered or new, that an entry waits for. The last ones take long to come.
+/// The part of all commands on their way, answered or new, that an entry waits for, rounded up: both of two. The last of many
+/// take long to come.
 const PART: f64 = 0.75;
-/// An entry waits no longer, however long entries take.
+/// An entry aims to wait no longer, however long entries take.
 const WAIT_MAX: Duration = Duration::from_millis(3);
 /// How much of what is known of waiting is the newest wait's.
 const SMOOTHING: f64 = 1.0 / 16.0;
@@ -24,7 +25,7 @@ const TRIAL: u32 = 16;
 pub(super) struct Gather {
     /// The part of the waits that were not in vain.
     pays: f64,
-    /// Entries that have not waited since one did.
+    /// Entries that were answered since a wait last taught something.
     passed: u32,
     wait: Option<Wait>,
 }
@@ -49,26 +50,26 @@ impl Gather {
         }
     }
 
-    /// Whether the entry under construction, of so many commands, goes off. All that have come are in it.
+    /// Whether the entry under construction, of so many commands, goes off.
     pub(super) fn goes(&mut self, commands: usize) -> bool {
         let Some(wait) = &mut self.wait else { return true };
         let is_first = wait.target.is_none();
         let target = *wait.target.get_or_insert(((wait.answered + commands) as f64 * PART).ceil() as usize);
-        let (is_complete, is_over) = (commands >= target, Instant::now() >= wait.until);
-        if !is_complete && !is_over {
+        let is_over = Instant::now() >= wait.until;
+        if commands < target && !is_over {
             return false;
         }
         self.wait = None;
-        // Such as wait for one command, or for none, have nothing to learn.
+        // Such as wait for one command, or for none, have nothing to learn. What comes late was not worth the wait.
         if !is_first && target > 1 {
-            self.pays += (f64::from(u8::from(is_complete)) - self.pays) * SMOOTHING;
+            self.pays += (f64::from(u8::from(!is_over)) - self.pays) * SMOOTHING;
             self.passed = 0;
         }
         true
     }
 
-    /// Goes off with what there is.
-    pub(super) fn stop(&mut self) {
+    /// Notes that the entry is gone, whatever it waited for.
+    pub(super) fn gone(&mut self) {
         self.wait = None;
     }
 
@@ -142,5 +143,27 @@ mod tests {
         }
         gather.answered(8, TOOK);
         assert!(!gather.goes(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_late_was_not_worth_the_wait() {
+        let mut gather = Gather::new();
+        for _ in 0..16 {
+            gather.answered(8, TOOK);
+            if !gather.goes(0) {
+                advance(10 * TOOK).await;
+                assert!(gather.goes(8), "all at once, long after");
+            }
+        }
+        assert!(gather.pays < PAYS_MIN, "{}", gather.pays);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_is_gone_leaves_no_wait_to_the_next() {
+        let mut gather = Gather::new();
+        gather.answered(8, TOOK);
+        assert!(!gather.goes(1));
+        gather.gone();
+        assert!(gather.goes(1) && gather.until().is_none());
     }
 }

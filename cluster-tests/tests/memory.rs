@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(30);
+/// Nodes that were asked for much may have some way to go.
+const LATER: Duration = Duration::from_secs(300);
 /// The caches of a node, bytes: a fraction of the documents.
 const CACHES: u64 = 32 << 20;
 /// What a node may take beside its caches, bytes.
@@ -77,7 +79,7 @@ async fn memory_stays_within_the_caches_and_a_constant() {
         done.send(true).unwrap();
     };
     tokio::join!(writing, ask(&cluster, 1, &until), ask(&cluster, 2, &until), ask(&cluster, 3, &until));
-    cluster.wait_converged(SOON).await.unwrap();
+    cluster.wait_converged(LATER).await.unwrap();
     let peaks: Vec<u64> = cluster.nodes().iter().map(peak_bytes).collect();
     figure("memory_under_load", json!({"documents": count, "caches": CACHES, "peak_bytes": peaks}));
     assert!(peaks.iter().all(|peak| *peak <= CACHES + CONSTANT), "{peaks:?}");

@@ -27,7 +27,7 @@ pub struct ApiOptions {
     /// Bytes of request bodies in memory at once.
     pub body_bytes_in_flight_max: usize,
     /// Bytes of long answers (beyond 64 KiB: pages of a list, documents) that their clients have yet to read; more are answered
-    /// with 503 `overloaded`. Answers to writes have the room of the request's body instead.
+    /// with 503 `overloaded`. Answers to writes keep the room of the request's body instead.
     pub answer_bytes_unread_max: usize,
     /// Queries, exports and digests that run at once; more wait for their turn.
     pub queries_running_max: usize,

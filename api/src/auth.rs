@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aerodb_engine::view::View;
+use aerodb_engine::view::{View, api_key_id};
 use aerodb_proto as proto;
 use aerodb_raft::Consistency;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -14,50 +14,58 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, header};
+use parking_lot::RwLock;
 
-use crate::context::with_route;
+use crate::context::answered_by;
 use crate::error::{Code, Problem};
 use crate::state::ApiState;
 
 /// Bytes of a key that are looked at.
 const KEY_BYTES_MAX: usize = 1_024;
 
-/// An authenticated caller.
+/// An authenticated caller. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(crate) struct Caller(Arc<Known>);
+
+struct Known {
     identity: proto::Caller,
-    secret: Arc<str>,
     /// Where the key was valid: epoch and revision.
     valid_at: (u64, u64),
 }
 
+/// Who was let in last. Who asks again, at a revision at which its key was found already, is not looked up once more.
+#[derive(Default)]
+pub(crate) struct LastCaller(RwLock<Option<Caller>>);
+
+impl LastCaller {
+    /// The caller with this key, if it was the last one and found at this place.
+    fn at(&self, key_id: &str, place: (u64, u64)) -> Option<Caller> {
+        let last = self.0.read();
+        last.as_ref().filter(|last| last.0.valid_at == place && last.id() == key_id).cloned()
+    }
+}
+
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Caller").field(&self.identity.key_id).finish()
+        f.debug_tuple("Caller").field(&self.id()).finish()
     }
 }
 
 impl Caller {
     /// As commands name it.
     pub(crate) fn identity(&self) -> proto::Caller {
-        self.identity.clone()
+        self.0.identity.clone()
     }
 
     /// What cursors are sealed to.
     pub(crate) fn id(&self) -> &str {
-        &self.identity.key_id
+        &self.0.identity.key_id
     }
 
     /// Refuses when the key is not valid in `view`.
     pub(crate) fn confirm(&self, view: &View) -> Result<(), Problem> {
         // A revision of an epoch is one state, wherever it is read (A4).
-        if place(view) == self.valid_at {
-            return Ok(());
-        }
-        match view.api_key(&self.secret)? {
-            Some(_) => Ok(()),
-            None => Err(invalid_key()),
-        }
+        if place(view) == self.0.valid_at || view.has_api_key(self.id())? { Ok(()) } else { Err(invalid_key()) }
     }
 }
 
@@ -77,13 +85,14 @@ pub(crate) async fn require(
     mut request: Request,
     next: Next,
 ) -> Response {
+    answered_by(route);
     let answering = async {
         let _admitted = state.admit()?;
         let caller = authenticate(&state, request.headers()).await?;
         request.extensions_mut().insert(caller);
         Ok::<_, Problem>(next.run(request).await)
     };
-    with_route(answering.await.into_response(), route)
+    answering.await.into_response()
 }
 
 async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
@@ -91,15 +100,21 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, P
         let detail = "this route needs a key: `Authorization: Bearer <key>`, or `apikey: <key>`";
         return Err(Problem::new(Code::Unauthorized, detail));
     };
+    let key_id = api_key_id(secret);
     let mut view = state.local()?;
-    let mut known = view.api_key(secret)?;
-    if known.is_none() {
+    if let Some(caller) = state.last_caller().at(&key_id, place(&view)) {
+        return Ok(caller);
+    }
+    if !view.has_api_key(&key_id)? {
         // This node may lag behind the key's creation: a suspicion, until a read barrier has passed.
         view = state.fresh(Consistency::Linearizable).await?.view;
-        known = view.api_key(secret)?;
+        if !view.has_api_key(&key_id)? {
+            return Err(invalid_key());
+        }
     }
-    let identity = known.ok_or_else(invalid_key)?;
-    Ok(Caller { identity, secret: secret.into(), valid_at: place(&view) })
+    let caller = Caller(Arc::new(Known { identity: proto::Caller { key_id }, valid_at: place(&view) }));
+    *state.last_caller().0.write() = Some(caller.clone());
+    Ok(caller)
 }
 
 /// The state that a view shows.

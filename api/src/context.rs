@@ -1,6 +1,7 @@
 //! Around every request: its id, the headers that every answer carries, the log line, the metrics; and the place where
 //! a [`Problem`] becomes an answer.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use axum::Router;
@@ -37,14 +38,14 @@ impl Service {
         let asked = Asked::of(&request);
         let accepted = Accepted::of(request.headers());
         let in_flight = self.front.metrics().in_flight();
-        let answering = panics::of_request(asked.id.clone(), self.routes.clone().oneshot(request));
-        let mut answer = match panics::caught(answering).await {
+        let answering = panics::caught(panics::of_request(asked.id.clone(), self.routes.clone().oneshot(request)));
+        let (answer, route) = ROUTE.scope(Cell::default(), async { (answering.await, ROUTE.with(Cell::take)) }).await;
+        let mut answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(never)) => match never {},
             Err(panic) => Problem::internal(format!("a handler panicked: {panic}")).into_response(),
         };
         drop(in_flight);
-        let route = answer.extensions_mut().remove::<MatchedPath>();
         let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let problem = answer.extensions_mut().remove::<Problem>();
         if let Some(problem) = &problem {
@@ -60,18 +61,21 @@ impl Service {
     }
 }
 
-/// Tells [`Service::answer`] which route answers: only the router knows.
-pub(crate) async fn named(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    with_route(next.run(request).await, route)
+tokio::task_local! {
+    /// The route that answers the request.
+    static ROUTE: Cell<Option<MatchedPath>>;
 }
 
-/// An answer that says which route gave it.
-pub(crate) fn with_route(mut answer: Response, route: Option<MatchedPath>) -> Response {
-    if let Some(route) = route {
-        answer.extensions_mut().insert(route);
-    }
-    answer
+/// Tells [`Service::answer`] which route answers: only the router knows.
+pub(crate) fn answered_by(route: Option<MatchedPath>) {
+    // Outside of it nobody asks.
+    let _ = ROUTE.try_with(|known| known.set(route));
+}
+
+/// A layer for routes that have no other that says which they are.
+pub(crate) async fn named(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    answered_by(route);
+    next.run(request).await
 }
 
 /// What the log says of a request.
@@ -116,7 +120,7 @@ fn finish(answer: &mut Response, asked: &Asked, front: &Front) {
     if let Ok(id) = HeaderValue::from_str(&asked.id.0) {
         headers.insert(request_id::HEADER, id);
     }
-    headers.insert(response::NODE, HeaderValue::from(front.node_id()));
+    headers.insert(response::NODE, front.node().clone());
     // Whatever was not read at some revision was answered at the one that this node has.
     if let Some(revision) = front.revision() {
         headers.entry(response::REVISION).or_insert_with(|| HeaderValue::from(revision));

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderValue;
 use prometheus::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,8 @@ use crate::options::ApiOptions;
 pub struct Front(Arc<Shared>);
 
 struct Shared {
-    node_id: u64,
+    /// This node's id, as answers name it.
+    node: HeaderValue,
     options: ApiOptions,
     registry: Registry,
     metrics: HttpMetrics,
@@ -36,11 +38,19 @@ impl Front {
         shutdown: CancellationToken,
     ) -> Result<Self, prometheus::Error> {
         let metrics = HttpMetrics::new(&registry)?;
-        Ok(Self(Arc::new(Shared { node_id, options, registry, metrics, shutdown, revision: OnceLock::new() })))
+        Ok(Self(Arc::new(Shared {
+            node: HeaderValue::from(node_id),
+            options,
+            registry,
+            metrics,
+            shutdown,
+            revision: OnceLock::new(),
+        })))
     }
 
-    pub(crate) fn node_id(&self) -> u64 {
-        self.0.node_id
+    /// This node's id, as answers name it.
+    pub(crate) fn node(&self) -> &HeaderValue {
+        &self.0.node
     }
 
     pub(crate) fn options(&self) -> &ApiOptions {

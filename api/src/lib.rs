@@ -24,6 +24,7 @@ mod events;
 mod front;
 mod health;
 mod idempotency;
+mod idle;
 mod metrics;
 mod negotiate;
 mod openapi;

@@ -31,13 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CollectionPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let params = params(parts, state).await?;
-        let name = segment(&params, "collection").unwrap_or_default();
-        // A name that no collection can have, a system collection's among them, is one that is not there.
-        match aerodb_engine::prepare::check_collection_name(&name) {
-            Ok(()) => Ok(Self(name)),
-            Err(_) => Err(Problem::collection_not_found(&name)),
-        }
+        collection(&params(parts, state).await?).map(Self)
     }
 }
 
@@ -45,8 +39,8 @@ impl<S: Send + Sync> FromRequestParts<S> for DocumentPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let CollectionPath(collection) = CollectionPath::from_request_parts(parts, state).await?;
         let params = params(parts, state).await?;
+        let collection = collection(&params)?;
         // A route such as `/api/{collection}/query` is also the document of that id.
         let id = segment(&params, "id").unwrap_or_else(|| last_segment(parts.uri.path()));
         aerodb_engine::prepare::check_id(&id)?;
@@ -58,8 +52,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IndexPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let CollectionPath(collection) = CollectionPath::from_request_parts(parts, state).await?;
-        let index = segment(&params(parts, state).await?, "index").unwrap_or_default();
+        let params = params(parts, state).await?;
+        let (collection, index) = (collection(&params)?, segment(&params, "index").unwrap_or_default());
         Ok(Self { collection, index })
     }
 }
@@ -77,6 +71,15 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
 async fn params<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, Problem> {
     let params = RawPathParams::from_request_parts(parts, state).await;
     params.map_err(|_| Problem::new(Code::InvalidUtf8, "the path is not UTF-8 once it is decoded"))
+}
+
+fn collection(params: &RawPathParams) -> Result<String, Problem> {
+    let name = segment(params, "collection").unwrap_or_default();
+    // A name that no collection can have, a system collection's among them, is one that is not there.
+    match aerodb_engine::prepare::check_collection_name(&name) {
+        Ok(()) => Ok(name),
+        Err(_) => Err(Problem::collection_not_found(&name)),
+    }
 }
 
 fn segment(params: &RawPathParams, name: &str) -> Option<String> {

@@ -22,7 +22,7 @@ impl RequestId {
         let sent = headers.get(HEADER).map(|value| value.as_bytes()).filter(|id| is_acceptable(id));
         match sent.and_then(|id| std::str::from_utf8(id).ok()) {
             Some(id) => Self(id.into()),
-            None => Self(fresh().to_string().into()),
+            None => Self((&*fresh().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()),
         }
     }
 }

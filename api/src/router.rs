@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::extract::MatchedPath;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::{Extension, Router, middleware};
 use http::{HeaderName, HeaderValue, Method, header};
 use tower::ServiceBuilder;
@@ -74,9 +74,10 @@ async fn no_route() -> Problem {
     Problem::new(Code::RouteNotFound, "the path names nothing here: see /openapi.json")
 }
 
-async fn no_method(method: Method, route: Option<MatchedPath>) -> Response {
+async fn no_method(method: Method, route: Option<MatchedPath>) -> Problem {
+    context::answered_by(route);
     let detail = format!("the path does not take {method}: `Allow` says what it takes");
-    context::with_route(Problem::new(Code::MethodNotAllowed, detail).into_response(), route)
+    Problem::new(Code::MethodNotAllowed, detail)
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {

@@ -1,9 +1,11 @@
 //! Connections: HTTP/1.1 and HTTP/2 on one port, bounded in number, time and size of headers, and drained at the end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,11 +19,12 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Service;
+use crate::idle::IdleTimer;
 use crate::panics;
 
 /// Connections at once; further ones wait in the operating system's queue.
@@ -130,19 +133,21 @@ impl Server {
     /// What serves `stream`, once its first bytes are there. To find the protocol out, the builder for either reads a few bytes
     /// ahead, and hyper then makes its buffer for the rest twice as big, for as long as the connection lives: what is clearly
     /// HTTP/1 does without.
-    async fn of(&self, stream: &TcpStream) -> &auto::Builder<OfConnection> {
+    async fn of(&self, stream: &TcpStream) -> auto::Builder<OfConnection> {
         let mut first = [0; HTTP2_FIRST.len()];
-        match stream.peek(&mut first).await {
-            Ok(there) if there == first.len() && first != *HTTP2_FIRST => &self.http1,
+        let mut builder = match stream.peek(&mut first).await {
+            Ok(there) if there == first.len() && first != *HTTP2_FIRST => self.http1.clone(),
             // Also what comes byte by byte, and what ended: to be told apart from then on.
-            Ok(_) | Err(_) => &self.either,
-        }
+            Ok(_) | Err(_) => self.either.clone(),
+        };
+        builder.http1().timer(IdleTimer::default());
+        builder
     }
 }
 
 fn builder() -> auto::Builder<OfConnection> {
     let mut builder = auto::Builder::new(OfConnection);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME_MAX).max_buf_size(HEADER_BYTES_MAX);
+    builder.http1().header_read_timeout(IDLE_TIME_MAX).max_buf_size(HEADER_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -202,13 +207,16 @@ async fn connection(
     };
     // Boxed, too: a task that holds it in place has room for it twice.
     let mut serving = Box::pin(watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()));
-    // Whatever is sent byte by byte before the first request, in whichever protocol, ends here.
-    let ended = match timeout_at(begun + FIRST_REQUEST_TIME_MAX, serving.as_mut()).await {
-        Ok(ended) => ended,
-        Err(_) if seen.load(Ordering::Relaxed) => serving.await,
-        Err(_) => return,
-    };
-    if let Err(error) = ended {
+    let mut first_request = Box::pin(sleep_until(begun + FIRST_REQUEST_TIME_MAX));
+    let ended = poll_fn(|context| {
+        if let Poll::Ready(ended) = serving.as_mut().poll(context) {
+            return Poll::Ready(Some(ended));
+        }
+        // Whatever is sent byte by byte before the first request, in whichever protocol, ends here.
+        let waits = !seen.load(Ordering::Relaxed);
+        if waits && first_request.as_mut().poll(context).is_ready() { Poll::Ready(None) } else { Poll::Pending }
+    });
+    if let Some(Err(error)) = ended.await {
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -13,7 +13,7 @@ use proto::command::Op;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, LastCaller};
 use crate::consistency::Freshness;
 use crate::convert::refused;
 use crate::error::{Code, Problem};
@@ -34,6 +34,7 @@ struct Shared {
     limits: Limits,
     /// The revision applied on this node.
     revision: watch::Receiver<u64>,
+    last_caller: LastCaller,
     requests: Arc<Semaphore>,
     body_kib: Arc<Semaphore>,
     answer_kib: Arc<Semaphore>,
@@ -62,6 +63,7 @@ impl ApiState {
         front.follow(revision.clone());
         Self(Arc::new(Shared {
             revision,
+            last_caller: LastCaller::default(),
             requests: semaphore(options.requests_in_flight_max),
             body_kib: semaphore(options.body_bytes_in_flight_max.div_ceil(1024)),
             answer_kib: semaphore(options.answer_bytes_unread_max.div_ceil(1024)),
@@ -87,6 +89,10 @@ impl ApiState {
 
     pub(crate) fn options(&self) -> &ApiOptions {
         self.0.front.options()
+    }
+
+    pub(crate) fn last_caller(&self) -> &LastCaller {
+        &self.0.last_caller
     }
 
     pub(crate) fn metrics(&self) -> &HttpMetrics {

@@ -133,7 +133,13 @@ impl Engine {
     /// # Errors
     /// When the storage fails.
     pub fn view(&self) -> Result<Arc<View>, Error> {
-        let current = self.current();
+        let current = {
+            let current = self.current.read();
+            if let Some(view) = &*current.view.lock() {
+                return Ok(view.clone());
+            }
+            current.clone()
+        };
         let mut shared = current.view.lock();
         if let Some(view) = &*shared {
             return Ok(view.clone());

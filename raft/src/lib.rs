@@ -7,6 +7,7 @@
 //! Time, randomness, the network, storage and threads are handed in ([`Services`]), so that all of this runs in a
 //! deterministic simulation too.
 
+mod alone;
 mod bootstrap;
 mod clock;
 mod convert;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Raft;
+use crate::alone::Alone;
 use crate::bootstrap::{self, Begin};
 use crate::clock::Clock;
 use crate::convert;
@@ -261,8 +262,8 @@ pub async fn start(options: Options, services: Services) -> Result<Handle, Start
     let seconds = Seconds::new(node_id, raft.clone(), peers.clone());
     // Mostly others ask it, and they ask there.
     let leader_reads = {
-        let raft = raft.clone();
-        run_consensus(&*spawner, async move { LeaderReads::start(raft, seconds, patience) }).await
+        let (raft, alone) = (raft.clone(), Alone::new(node_id, raft.clone(), peers.clone(), log.clone()));
+        run_consensus(&*spawner, async move { LeaderReads::start(raft, alone, seconds, patience) }).await
     };
     let reads =
         Reads::start(node_id, leader_reads.clone(), voter.clone(), leadership.clone(), peers.clone(), patience * 2);

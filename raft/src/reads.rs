@@ -7,6 +7,7 @@ use openraft::raft::ReadPolicy;
 use tokio::sync::watch;
 
 use crate::Raft;
+use crate::alone::Alone;
 use crate::error::Error;
 use crate::leadership::Leadership;
 use crate::network::Lane;
@@ -29,6 +30,7 @@ pub(crate) type LeaderRound = Rounds<Result<ReadPoint, Error>>;
 pub(crate) struct LeaderReads {
     raft: Raft,
     rounds: LeaderRound,
+    alone: Alone,
     seconds: Seconds,
     patience: Duration,
     /// The result of a round that is over.
@@ -38,18 +40,20 @@ pub(crate) struct LeaderReads {
 
 impl LeaderReads {
     /// `patience`: how long one round may take.
-    pub(crate) fn start(raft: Raft, seconds: Seconds, patience: Duration) -> Self {
-        let asking = (raft.clone(), seconds.clone());
+    pub(crate) fn start(raft: Raft, alone: Alone, seconds: Seconds, patience: Duration) -> Self {
+        let asking = (raft.clone(), alone.clone(), seconds.clone());
         let rounds = Rounds::start(move || {
-            let (raft, seconds) = asking.clone();
+            let (raft, alone, seconds) = asking.clone();
             Box::pin(async move {
                 // Of everything, Raft's core included: whoever comes next waits for this round.
-                tokio::time::timeout(patience, round(&raft, &seconds)).await.unwrap_or(Err(Error::QuorumLost))
+                let round = tokio::time::timeout(patience, round(&raft, &alone, &seconds));
+                round.await.unwrap_or(Err(Error::QuorumLost))
             })
         });
         Self {
             raft,
             rounds,
+            alone,
             seconds,
             patience,
             #[cfg(planted)]
@@ -70,8 +74,11 @@ impl LeaderReads {
         tokio::time::timeout(self.patience, heartbeats(&self.raft)).await.unwrap_or(Err(Error::QuorumLost))
     }
 
-    /// A read index, from a round that begins after this call.
+    /// A read index, from a round that begins after this call, or by this node's own word where that is enough.
     pub(crate) async fn confirm(&self) -> Result<ReadPoint, Error> {
+        if let Some(point) = self.alone.confirm() {
+            return Ok(point);
+        }
         #[cfg(planted)]
         if aerodb_engine::planted!("round-used-twice") {
             let former = *self.former.lock();
@@ -83,7 +90,10 @@ impl LeaderReads {
     }
 }
 
-async fn round(raft: &Raft, seconds: &Seconds) -> Result<ReadPoint, Error> {
+async fn round(raft: &Raft, alone: &Alone, seconds: &Seconds) -> Result<ReadPoint, Error> {
+    if let Some(point) = alone.ask().await? {
+        return Ok(point);
+    }
     match seconds.ask().await? {
         Some(point) => Ok(point),
         None => heartbeats(raft).await,
@@ -114,6 +124,10 @@ fn refused(error: &ReadError) -> Error {
 /// ReadIndex from any node.
 #[derive(Clone)]
 pub(crate) struct Reads {
+    node_id: u64,
+    leader: LeaderReads,
+    leadership: watch::Receiver<Leadership>,
+    /// What others are asked.
     rounds: LeaderRound,
 }
 
@@ -126,12 +140,13 @@ impl Reads {
         peers: Peers,
         patience: Duration,
     ) -> Self {
+        let known = (leader.clone(), leadership.clone());
         let rounds = Rounds::start(move || {
-            let (leader, voter) = (leader.clone(), voter.clone());
-            let (leadership, peers) = (leadership.clone(), peers.clone());
+            let ((leader, leadership), voter, peers) = (known.clone(), voter.clone(), peers.clone());
             Box::pin(async move {
                 let known = leadership.borrow().leader.ok_or(Error::NoLeader)?;
                 if known == node_id {
+                    // It has come to lead since.
                     return leader.confirm().await;
                 }
                 let mut client = peers.client(known, Lane::Control).ok_or(Error::NoLeader)?;
@@ -148,11 +163,14 @@ impl Reads {
                 }
             })
         });
-        Self { rounds }
+        Self { node_id, leader, leadership, rounds }
     }
 
     /// A read index, from a round that begins after this call.
     pub(crate) async fn confirm(&self) -> Result<ReadPoint, Error> {
+        if self.leadership.borrow().leader == Some(self.node_id) {
+            return self.leader.confirm().await;
+        }
         self.rounds.join().await.unwrap_or(Err(Error::ShuttingDown))
     }
 }

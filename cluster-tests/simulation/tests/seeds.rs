@@ -139,7 +139,7 @@ fn the_same_request_under_a_used_key_is_a_retry() {
 /// are decided again.
 #[test]
 fn a_void_entry_is_decided_again() {
-    let voids: u64 = [103, 166, 171].map(|seed| holds(seed).seen["voids"]).into_iter().sum();
+    let voids: u64 = [41, 52, 99].map(|seed| holds(seed).seen["voids"]).into_iter().sum();
     assert!(voids > 0, "the seeds go elsewhere now: look for others that have voids");
 }
 

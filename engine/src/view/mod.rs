@@ -22,7 +22,7 @@ mod versions;
 
 use std::sync::Arc;
 
-use aerodb_proto::{Caller, Collection, CollectionCounts, StateMeta};
+use aerodb_proto::{Collection, CollectionCounts, StateMeta};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -182,14 +182,12 @@ impl View {
         Ok(self.document(collection.id, id.as_bytes())?.map(Stored::from))
     }
 
-    /// Who presents `secret`; `None` when no such key is known here.
+    /// Whether there is an API key with this id, that is, [`api_key_id`] of it.
     ///
     /// # Errors
     /// When the storage fails.
-    pub fn api_key(&self, secret: &str) -> Result<Option<Caller>, ReadError> {
-        let key_id = api_key_id(secret);
-        let known = self.document(API_KEYS, key_id.as_bytes())?.is_some();
-        Ok(known.then_some(Caller { key_id }))
+    pub fn has_api_key(&self, key_id: &str) -> Result<bool, ReadError> {
+        Ok(self.document(API_KEYS, key_id.as_bytes())?.is_some())
     }
 
     fn document(&self, collection: u32, id: &[u8]) -> Result<Option<Document>, ReadError> {
@@ -257,12 +255,19 @@ impl From<Document> for Stored {
     }
 }
 
+const HEX: [u8; 16] = *b"0123456789abcdef";
+
 /// The id of an API key's document: a digest, so that the key itself is stored nowhere. Keys are random and long (or
 /// the operator's own choice), so a fast digest is enough; passwords are another matter.
 pub fn api_key_id(secret: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(b"aerodb api key v1\0");
     hash.update(secret);
-    let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default());
-    hash.finalize().into_iter().flat_map(digits).collect()
+    let mut id = String::with_capacity(2 * Sha256::output_size());
+    for byte in hash.finalize() {
+        for digit in [byte >> 4, byte & 15] {
+            id.push(char::from(HEX[usize::from(digit)]));
+        }
+    }
+    id
 }

@@ -6,7 +6,7 @@ use super::Error;
 use super::records::Stored;
 use super::ring::Ring;
 use super::writer::{Committed, Work};
-use crate::types::{Entry, LogId, Vote};
+use crate::types::{Entry, LogId, Payload, Vote};
 
 /// The log in memory. Guarded by one lock, which is never held across input or output.
 pub(super) struct State {
@@ -29,6 +29,8 @@ pub(super) struct State {
     jobs_done: u64,
     /// Grows with each truncation: what was read from disk meanwhile may mix two histories.
     truncations: u64,
+    /// Memberships appended since the start.
+    memberships: u64,
     failed: Option<Error>,
 }
 
@@ -76,6 +78,7 @@ impl State {
             jobs_given: 0,
             jobs_done: 0,
             truncations: 0,
+            memberships: 0,
             failed: None,
         };
         if let Some((first, last)) = found.ends {
@@ -116,6 +119,8 @@ impl State {
             self.first = first.log_id.index();
         }
         let (job, begins_at) = (self.jobs_given + 1, self.end_bytes);
+        self.memberships +=
+            entries.iter().filter(|entry| matches!(entry.payload, Payload::Membership(_))).count() as u64;
         for entry in &entries {
             self.end_bytes = self.ring.push(entry.clone(), self.end_bytes, job);
         }
@@ -276,6 +281,11 @@ impl State {
 
     pub(super) fn vote(&self) -> Option<Vote> {
         self.vote
+    }
+
+    /// Memberships appended since the start.
+    pub(super) fn memberships(&self) -> u64 {
+        self.memberships
     }
 
     /// The index that comes after the last one.

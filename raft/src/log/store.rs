@@ -59,6 +59,12 @@ impl LogStore {
         self.shared.state.lock().vote()
     }
 
+    /// The vote, as it is on disk, and how many memberships were written since this log was opened.
+    pub(crate) fn standing(&self) -> (Option<Vote>, u64) {
+        let state = self.shared.state.lock();
+        (state.vote(), state.memberships())
+    }
+
     /// Bytes of entries that the log holds. For a moment after a purge it may still count what went.
     pub(crate) fn log_bytes(&self) -> u64 {
         self.shared.state.lock().bytes()

@@ -1,5 +1,6 @@
 //! Whole nodes in this process, over real stores: one on its own here, several in [`group`].
 
+mod alone;
 mod group;
 mod hazards;
 mod rules;

@@ -34,6 +34,8 @@ const FIRST_REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
 /// How long a connection may be idle, or take for a later request's headers. Longer than the pools of usual clients
 /// and proxies keep connections, so that they close first and no request meets a closing connection.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long a client may take nothing of what it was sent: an answer that nobody reads keeps its room in this node's memory.
+const UNREAD_TIME_MAX: Duration = Duration::from_secs(300);
 /// Bytes of a request's headers.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
@@ -78,6 +80,17 @@ impl Door {
 /// # Errors
 /// Never for a connection's sake; at present never at all.
 pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToken, drain: Duration) -> io::Result<()> {
+    serve_for(listener, door, shutdown, drain, UNREAD_TIME_MAX).await
+}
+
+/// The same; clients that take nothing for as long as `unread` are cut off, on Linux.
+pub(crate) async fn serve_for(
+    listener: TcpListener,
+    door: Door,
+    shutdown: CancellationToken,
+    drain: Duration,
+    unread: Duration,
+) -> io::Result<()> {
     let server = Arc::new(Server { http1: builder().http1_only(), either: builder() });
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -87,7 +100,7 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, unread) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
         let (server, door, watcher) = (server.clone(), door.clone(), graceful.watcher());
@@ -161,12 +174,16 @@ fn builder() -> auto::Builder<OfConnection> {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    unread: Duration,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
             // Answers are written at once; waiting for more would only add latency.
             let _ = stream.set_nodelay(true);
+            // Counts what was sent and not acknowledged, and a window that stays shut.
+            #[cfg(target_os = "linux")]
+            let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(unread));
             Some((stream, place))
         }
         Err(error) => {

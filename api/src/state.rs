@@ -183,6 +183,14 @@ impl ApiState {
         Ok(done.await.map_err(Problem::joined)??)
     }
 
+    /// Runs `work`, which reads a document, where it may wait for the disk. It does not queue behind queries.
+    pub(crate) async fn fetching<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        Ok(panics::spawn_blocking(work).await.map_err(Problem::joined)??)
+    }
+
     /// A view that is as fresh as asked, in which the caller's key is valid: rights and data come from one snapshot.
     pub(crate) async fn read(
         &self,

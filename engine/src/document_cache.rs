@@ -46,6 +46,8 @@ pub(crate) struct DocumentCache {
     shards: Box<[Shard]>,
     /// The last revision that wrote any document of a place: a power of two of them.
     written: Box<[AtomicU64]>,
+    /// Documents that were looked for and not here. Those that were are not counted: they would all write the same place.
+    misses: AtomicU64,
     /// Drawn, so that nobody can choose ids that crowd one place.
     seed: u64,
 }
@@ -57,6 +59,7 @@ impl DocumentCache {
         Self {
             shards: (0..shards).map(|_| Shard::new(bytes_max / shards)).collect(),
             written: zeroed((bytes_max / BYTES_FOR_PLACE).next_power_of_two()),
+            misses: AtomicU64::new(0),
             seed: RandomState::new().hash_one(bytes_max),
         }
     }
@@ -65,7 +68,9 @@ impl DocumentCache {
     pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
         let mut document = Vec::new();
         let hash = self.hash(key);
-        self.shard(hash).get(hash, key, &mut document).then(|| document.into())
+        let is_here = self.shard(hash).get(hash, key, &mut document);
+        self.note_misses(usize::from(!is_here));
+        is_here.then(|| document.into())
     }
 
     /// The same of several keys, in their order. Where documents lie all over the memory most of the time is spent waiting for it:
@@ -84,6 +89,7 @@ impl DocumentCache {
                 self.shard(hash).get(hash, key, &mut documents).then_some(begin..documents.len())
             })
             .collect();
+        self.note_misses(found.iter().filter(|range| range.is_none()).count());
         let documents = Bytes::from(documents);
         found.into_iter().map(|range| range.map(|range| documents.slice(range))).collect()
     }
@@ -106,6 +112,27 @@ impl DocumentCache {
                 None => self.shard(hash).remove(hash, key),
             }
         }
+    }
+
+    fn note_misses(&self, misses: usize) {
+        if misses > 0 {
+            self.misses.fetch_add(misses as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Figures for metrics, as [`crate::kv::Store::figures`].
+    pub(crate) fn figures(&self) -> [(&'static str, f64); 3] {
+        let (mut documents, mut bytes) = (0, 0);
+        for shard in &self.shards {
+            let held = shard.held();
+            (documents, bytes) = (documents + held.0, bytes + held.1);
+        }
+        let misses = self.misses.load(Ordering::Relaxed);
+        [
+            ("document_cache_documents", documents as f64),
+            ("document_cache_bytes", bytes as f64),
+            ("document_cache_misses", misses as f64),
+        ]
     }
 
     #[cfg(test)]

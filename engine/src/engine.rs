@@ -270,9 +270,10 @@ impl Engine {
         self.current().store.background_errors()
     }
 
-    /// Figures of the storage for metrics.
+    /// Figures of the storage, and of what is kept of it in memory, for metrics.
     pub fn figures(&self) -> Vec<(&'static str, f64)> {
-        self.current().store.figures()
+        let Current { store, cached, .. } = self.current();
+        store.figures().into_iter().chain(cached.figures()).collect()
     }
 }
 

@@ -45,7 +45,8 @@ impl Alone {
         Self { node_id, raft, peers, log, found: Arc::default() }
     }
 
-    /// A read index, for a read that has arrived, as long as what was found still holds.
+    /// A read index, for a read that has arrived here, as long as what was found still holds. It is of the time when that was found:
+    /// good enough for a node that has applied all that it has acknowledged, and for no other.
     pub(crate) fn confirm(&self) -> Option<ReadPoint> {
         let found = (*self.found.lock())?;
         let (vote, memberships) = self.log.standing();

@@ -65,7 +65,8 @@ impl LeaderReads {
     pub(crate) async fn confirm_for(&self, voter: u64, seconds_term: u64) -> Result<ReadPoint, Error> {
         match self.seconds.by(voter, seconds_term).await? {
             Some(point) => Ok(point),
-            None => self.confirm().await,
+            // Never by this node's own word: what stands there is as old as that, and who asks has not applied what this has.
+            None => self.round().await,
         }
     }
 
@@ -76,9 +77,13 @@ impl LeaderReads {
 
     /// A read index, from a round that begins after this call, or by this node's own word where that is enough.
     pub(crate) async fn confirm(&self) -> Result<ReadPoint, Error> {
-        if let Some(point) = self.alone.confirm() {
-            return Ok(point);
+        match self.alone.confirm() {
+            Some(point) => Ok(point),
+            None => self.round().await,
         }
+    }
+
+    async fn round(&self) -> Result<ReadPoint, Error> {
         #[cfg(planted)]
         if aerodb_engine::planted!("round-used-twice") {
             let former = *self.former.lock();

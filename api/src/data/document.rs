@@ -16,7 +16,7 @@ use crate::params::Params;
 use crate::path::DocumentPath;
 use crate::precondition::{ForRead, Verdict};
 use crate::response;
-use crate::state::ApiState;
+use crate::state::{ApiState, Reading};
 
 /// Reads one document. Its `ETag` is its revision in quotes.
 #[utoipa::path(
@@ -51,12 +51,7 @@ pub(super) async fn get(
     let conditions = ForRead::parse(request.headers())?;
 
     let reading = state.read_collection(&caller, freshness, &path.collection).await?;
-    let (view, collection) = (&reading.view, &reading.collection);
-    let found = match freshness.as_of {
-        Some(revision) => view.get_at(collection, &path.id, revision),
-        None => view.get(collection, &path.id),
-    };
-    let Some(stored) = found? else {
+    let Some(stored) = find(&state, &reading, &path.id, freshness.as_of).await? else {
         return Err(not_found(&path).at(reading.at));
     };
     let answer = match conditions.judge(stored.revision) {
@@ -71,6 +66,19 @@ pub(super) async fn get(
         }
     };
     Ok(reading.at.mark(answer))
+}
+
+/// The document, at the revision that was asked for.
+async fn find(state: &ApiState, reading: &Reading, id: &str, as_of: Option<u64>) -> Result<Option<Stored>, Problem> {
+    if let Some(found) = reading.view.get_at_once(&reading.collection, id, as_of)? {
+        return Ok(found);
+    }
+    let (view, collection, id) = (reading.view.clone(), reading.collection.clone(), id.to_owned());
+    let find = move || match as_of {
+        Some(revision) => view.get_at(&collection, &id, revision),
+        None => view.get(&collection, &id),
+    };
+    state.fetching(find).await
 }
 
 fn selected(stored: &Stored, select: Option<&Select>) -> Result<Bytes, Problem> {

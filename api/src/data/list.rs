@@ -128,6 +128,9 @@ pub(super) async fn first_page(
 }
 
 async fn page(state: &ApiState, reading: &Reading, wanted: &Wanted) -> Result<Page, Problem> {
+    if let Some(page) = reading.view.list_at_once(&reading.collection, &wanted.query)? {
+        return Ok(page);
+    }
     let (view, collection, query) = (reading.view.clone(), reading.collection.clone(), wanted.query.clone());
     state.blocking(move |expired| view.list(&collection, &query, expired)).await
 }

@@ -4,6 +4,7 @@ mod conventions;
 mod pages;
 mod panics;
 mod starting;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;

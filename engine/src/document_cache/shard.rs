@@ -129,6 +129,12 @@ impl Shard {
         }
     }
 
+    /// Documents, and bytes of them with their keys.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let writer = self.writer.lock();
+        (writer.entries, writer.words * WORD_BYTES)
+    }
+
     /// Bytes of the log, those of no use with them.
     #[cfg(test)]
     pub(super) fn spanned_bytes(&self) -> usize {

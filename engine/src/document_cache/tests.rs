@@ -151,3 +151,18 @@ fn readers_see_whole_documents_or_none() {
         });
     }
 }
+
+#[test]
+fn figures_say_what_is_here_and_what_was_not() {
+    let cache = DocumentCache::new(1 << 20);
+    let figures = || cache.figures().map(|(_, figure)| figure as u64);
+    assert_eq!(figures(), [0, 0, 0]);
+    cache.update(&written((0..3).map(|number| (number, Some(vec![1; 100])))), 1);
+    assert!(cache.get(&key(1)).is_some() && cache.get(&key(7)).is_none());
+    let keys: Vec<Vec<u8>> = [2, 8, 9].map(key).into();
+    assert_eq!(cache.get_many(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>()).iter().flatten().count(), 1);
+    let [documents, bytes, misses] = figures();
+    assert!(documents == 3 && misses == 3 && (300..400).contains(&bytes), "{documents} {bytes} {misses}");
+    cache.update(&written([(1, None)]), 2);
+    assert_eq!(figures()[0], 2);
+}

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Io,
     /// A call that this store does not take: our own mistake.
     Misuse,
+    /// It would have taken the disk, or long, which was not wanted. The only kind that says nothing against the store.
+    NotInMemory,
 }
 
 /// A storage error. It is never retried (A7): what was asked may or may not have happened.
@@ -45,7 +47,7 @@ impl From<Error> for std::io::Error {
             ErrorKind::Corruption => std::io::ErrorKind::InvalidData,
             ErrorKind::NoSpace => std::io::ErrorKind::StorageFull,
             ErrorKind::Busy => std::io::ErrorKind::ResourceBusy,
-            ErrorKind::Io => std::io::ErrorKind::Other,
+            ErrorKind::Io | ErrorKind::NotInMemory => std::io::ErrorKind::Other,
             ErrorKind::Misuse => std::io::ErrorKind::InvalidInput,
         };
         std::io::Error::new(kind, error)

@@ -135,6 +135,10 @@ pub trait Snapshot: Send + Sync {
 
     /// Scans keys in `from..to` (bytes, `to` exclusive), ascending, or descending with `reverse`.
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a>;
+
+    /// The same view, for who must not wait: what is not in memory is an error there, of the kind [`ErrorKind::NotInMemory`], and
+    /// so is what lies behind very many keys that were removed.
+    fn in_memory(&self) -> Arc<dyn Snapshot>;
 }
 
 /// A key and its value, borrowed from a [`Scan`].

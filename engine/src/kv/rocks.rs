@@ -19,6 +19,8 @@ use super::{Cf, Env, Error, ErrorKind, Logging, Pair, Result, Scan, Snapshot, Sp
 const ZSTD_LEVEL: i32 = 1;
 /// The part of a write buffer that is a filter for its keys: ten bits a key of an index's entries.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.015;
+/// Keys that are gone which a scan passes over, one after the other, before it is one for who may wait.
+const SKIPPED_AT_ONCE_MAX: u64 = 4_096;
 /// zstd's own choice.
 const ZSTD_WINDOW: i32 = -14;
 
@@ -167,7 +169,7 @@ impl Store for RocksStore {
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
         let view = View::new(self.db.clone(), |db| SnapshotWithThreadMode::new(db));
-        Arc::new(RocksSnapshot { view, families: self.families })
+        Arc::new(RocksSnapshot { view: Arc::new(view), families: self.families, reads_disk: true })
     }
 
     fn flush(&self) -> Result<()> {
@@ -228,20 +230,42 @@ self_cell!(
 );
 
 struct RocksSnapshot {
-    view: View,
+    view: Arc<View>,
     families: &'static [&'static str],
+    reads_disk: bool,
+}
+
+impl RocksSnapshot {
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        if !self.reads_disk {
+            options.set_read_tier(ReadTier::BlockCache);
+            options.set_max_skippable_internal_keys(SKIPPED_AT_ONCE_MAX);
+        }
+        options
+    }
+
+    /// What went wrong while reading it.
+    fn error(&self, what: &'static str, error: &rocksdb::Error) -> Error {
+        read_error(self.reads_disk, what, error)
+    }
 }
 
 impl Snapshot for RocksSnapshot {
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let family = family(self.view.borrow_owner(), self.families, cf)?;
-        self.view.borrow_dependent().get_cf(family, key).map_err(|e| error("reading a snapshot", &e))
+        let found = self.view.borrow_dependent().get_cf_opt(family, key, self.options());
+        found.map_err(|e| self.error("reading a snapshot", &e))
     }
 
     fn get_many(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        if !self.reads_disk {
+            // RocksDB's own does read the disk, and where it does not, takes a key whose block is not there for an empty value.
+            return keys.iter().map(|key| self.get(cf, key)).collect();
+        }
         let db = self.view.borrow_owner();
         let family = family(db, self.families, cf)?;
-        let mut options = ReadOptions::default();
+        let mut options = self.options();
         options.set_snapshot(self.view.borrow_dependent());
         let found = db.batched_multi_get_cf_opt(&family, keys, false, &options).into_iter();
         let value = |value: rocksdb::DBPinnableSlice<'_>| value.to_vec();
@@ -255,7 +279,7 @@ impl Snapshot for RocksSnapshot {
     }
 
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a> {
-        let mut options = ReadOptions::default();
+        let mut options = self.options();
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(to);
         let family = match family(self.view.borrow_owner(), self.families, cf) {
@@ -271,7 +295,11 @@ impl Snapshot for RocksSnapshot {
         } else {
             iterator.seek_to_first();
         }
-        Box::new(RocksScan { iterator, reverse, fresh: true })
+        Box::new(RocksScan { iterator, reverse, fresh: true, reads_disk: self.reads_disk })
+    }
+
+    fn in_memory(&self) -> Arc<dyn Snapshot> {
+        Arc::new(Self { view: self.view.clone(), families: self.families, reads_disk: false })
     }
 }
 
@@ -280,6 +308,7 @@ struct RocksScan<'a> {
     reverse: bool,
     /// True until the first pair was handed out.
     fresh: bool,
+    reads_disk: bool,
 }
 
 impl Scan for RocksScan<'_> {
@@ -290,7 +319,8 @@ impl Scan for RocksScan<'_> {
             if self.reverse { self.iterator.prev() } else { self.iterator.next() }
         }
         if !self.iterator.valid() {
-            return self.iterator.status().map(|()| None).map_err(|e| error("scanning", &e));
+            let reads_disk = self.reads_disk;
+            return self.iterator.status().map(|()| None).map_err(|e| read_error(reads_disk, "scanning", &e));
         }
         Ok(self.iterator.item())
     }
@@ -309,6 +339,16 @@ struct Failed(Error);
 impl Scan for Failed {
     fn next(&mut self) -> Result<Option<Pair<'_>>> {
         Err(self.0.clone())
+    }
+}
+
+/// An error of a read. That something is missing in memory is one of those only that want nothing else.
+fn read_error(reads_disk: bool, what: &'static str, native: &rocksdb::Error) -> Error {
+    match native.kind() {
+        rocksdb::ErrorKind::Incomplete if !reads_disk => {
+            Error::new(ErrorKind::NotInMemory, what, "it is not in memory, or behind very many keys that are gone")
+        }
+        _ => error(what, native),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Cf, Env, Error, Pair, Result, Scan, Snapshot, Spec, Store, WriteBatch};
+use super::{Cf, Env, Error, ErrorKind, Pair, Result, Scan, Snapshot, Spec, Store, WriteBatch};
 
 /// Told of an error, before whoever met it is.
 pub type OnError = Arc<dyn Fn(&Error) + Send + Sync>;
@@ -39,7 +39,11 @@ struct Watched<T> {
 }
 
 fn told<T>(result: Result<T>, on_error: &OnError) -> Result<T> {
-    result.inspect_err(|error| on_error(error))
+    let is_bad = |error: &&Error| error.kind != ErrorKind::NotInMemory;
+    if let Some(error) = result.as_ref().err().filter(is_bad) {
+        on_error(error);
+    }
+    result
 }
 
 impl Store for Watched<Arc<dyn Store>> {
@@ -96,6 +100,10 @@ impl Snapshot for Watched<Arc<dyn Snapshot>> {
     fn scan<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8], reverse: bool) -> Box<dyn Scan + 'a> {
         Box::new(Watched { inner: self.inner.scan(cf, from, to, reverse), on_error: self.on_error.clone() })
     }
+
+    fn in_memory(&self) -> Arc<dyn Snapshot> {
+        Arc::new(Watched { inner: self.inner.in_memory(), on_error: self.on_error.clone() })
+    }
 }
 
 impl Scan for Watched<Box<dyn Scan + '_>> {
@@ -109,8 +117,8 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::kv::Logging;
     use crate::kv::rocks::RocksEnv;
-    use crate::kv::{ErrorKind, Logging};
 
     const A: Cf = Cf(0);
     const SPEC: Spec =
@@ -149,6 +157,8 @@ mod tests {
             store.flush().unwrap();
             drop(store);
             damage(dir.path());
+            let unread = open().snapshot().in_memory().get(A, b"k").map_err(|error| error.kind);
+            assert_eq!((unread, heard.lock().len()), (Err(ErrorKind::NotInMemory), 0), "nothing to be told of");
             let met = read(&*open()).expect("the damage is met");
             assert_eq!((met.kind, &heard.lock()[..]), (ErrorKind::Corruption, &[ErrorKind::Corruption][..]));
         }

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use super::{ReadError, View};
 use crate::error::Error;
 use crate::json::{self, Value};
-use crate::state::{META, keys};
+use crate::state::keys;
 
 const SEAL_BYTES: usize = 16;
 
@@ -63,7 +63,7 @@ impl View {
     }
 
     fn sealer(&self, bytes: &[u8], fingerprint: &[u8]) -> Result<Hmac<Sha256>, ReadError> {
-        let identity = self.snapshot.get(META, keys::IDENTITY)?.unwrap_or_default();
+        let identity = self.figure(keys::IDENTITY).map_err(Error::from)?.unwrap_or_default();
         let identity = proto::Identity::decode(&*identity).map_err(|e| Error::malformed("the identity", e))?;
         let mut mac = Hmac::<Sha256>::new_from_slice(&identity.secret)
             .map_err(|e| Error::malformed("the identity's secret", e))?;

@@ -3,7 +3,7 @@
 use aerodb_proto::{Collection, Index};
 
 use super::{ReadError, View};
-use crate::state::{self, INDEX, META, keys};
+use crate::state::{self, INDEX, keys};
 
 /// An index and its figures.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +39,7 @@ impl View {
     pub fn indexes(&self, collection: &Collection) -> Result<Vec<IndexInfo>, ReadError> {
         let info = |index: &std::sync::Arc<crate::index::Index>| {
             let definition = index.definition.clone();
-            let entries =
-                state::index_counts(&|key| self.snapshot.get(META, key), collection.id, definition.id)?.entries;
+            let entries = state::index_counts(&|key| self.figure(key), collection.id, definition.id)?.entries;
             let progress = match index.is_building() {
                 true => Some(self.walk_progress(collection.id, definition.id)?.documents),
                 false => None,

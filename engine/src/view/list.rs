@@ -248,9 +248,42 @@ impl View {
         if let Some(grouping) = &query.grouping {
             return self.group(collection, query, grouping, expired);
         }
-        let (start, revision, fingerprint) = self.begin(collection, query)?;
+        let begun = self.begin(collection, query)?;
+        let plan = self.take_plan(collection, query, begun.1)?;
+        self.take(collection, query, begun, &plan, expired)
+    }
+
+    /// The page that `query` asks for, if its documents are met in its order and as they are now: none has to be looked at that lies
+    /// behind its end.
+    pub(super) fn list_in_order(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        expired: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Page>, ReadError> {
+        let begun = self.begin(collection, query)?;
+        // At earlier revisions any number of former entries may have to be passed over.
+        if begun.1 < self.revision() {
+            return Ok(None);
+        }
+        let plan = self.plan_to_take(collection, query, begun.1)?;
+        if !plan.access.is_ordered() {
+            return Ok(None);
+        }
+        let (page, _) = self.take(collection, query, begun, &plan, expired)?;
+        self.note_taken(collection, &plan);
+        Ok(Some(page))
+    }
+
+    fn take(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        (start, revision, fingerprint): (Option<Position>, u64, Vec<u8>),
+        plan: &plan::Plan,
+        expired: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Page, Actual), ReadError> {
         let revision = if planted!("cursor-at-the-latest") { self.revision() } else { revision };
-        let plan = self.take_plan(collection, query, revision)?;
         let actual = Mutex::default();
         let members = query.members();
         let run = Run { view: self, collection, query, revision, start, expired, actual: &actual, members };

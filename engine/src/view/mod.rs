@@ -1,11 +1,13 @@
 //! Reading: one consistent snapshot, with the revision, the catalog and the data that belong together.
 
 mod aggregate;
+mod at_once;
 mod changes;
 mod cursor;
 mod digest;
 mod entries;
 mod expiry;
+mod figures;
 mod history;
 mod indexes;
 mod list;
@@ -20,9 +22,9 @@ mod tests;
 mod verify;
 mod versions;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use aerodb_proto::{Collection, CollectionCounts, StateMeta};
+use aerodb_proto::{Collection, StateMeta};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +32,7 @@ pub use aggregate::{AGGREGATES_MAX, Aggregate, GROUP_PATHS_MAX, Grouping};
 pub use changes::{Change, Changes};
 pub use digest::Digest;
 pub use expiry::Expired;
+use figures::Figures;
 pub use indexes::{Build, IndexInfo};
 pub use list::{Count, Explained, ListQuery, Page};
 #[cfg(test)]
@@ -49,7 +52,7 @@ use crate::kv::{self, Snapshot};
 use crate::limits::Limits;
 use crate::packed::Packed;
 use crate::state::record::Document;
-use crate::state::{self, DOC, META, keys};
+use crate::state::{DOC, META, keys};
 use crate::uses::Uses;
 
 /// The state as of one moment. Its calls may block on the disk.
@@ -61,6 +64,9 @@ pub struct View {
     cached: Arc<DocumentCache>,
     uses: Arc<Uses>,
     helpers: Arc<Helpers>,
+    figures: Arc<Figures>,
+    /// The same, of which only what is in memory is read.
+    in_memory: OnceLock<Arc<Self>>,
     /// Behind the snapshot: the files outlive it.
     _generation: Arc<Folder>,
 }
@@ -141,7 +147,8 @@ impl View {
             false => Arc::new(Catalog::load(&*snapshot, meta.catalog_revision)?),
         };
         let (cached, uses, helpers) = (current.cached.clone(), current.uses.clone(), current.helpers.clone());
-        Ok(Self { snapshot, meta, catalog, limits, cached, uses, helpers, _generation: current.generation.clone() })
+        let (figures, in_memory, _generation) = (Arc::default(), OnceLock::new(), current.generation.clone());
+        Ok(Self { snapshot, meta, catalog, limits, cached, uses, helpers, figures, in_memory, _generation })
     }
 
     /// The revision of this view.
@@ -223,18 +230,11 @@ impl View {
 
     /// What the snapshot has at `key`, for the next reader as well.
     fn to_cache(&self, key: &[u8], stored: Vec<u8>) -> Result<Document, ReadError> {
+        let stored = Bytes::from(stored);
+        // First: what is no document must not become one for all others.
+        let document = Document::decode(stored.clone())?;
         self.cached.fill(key, &stored, self.meta.revision);
-        Ok(Document::decode(stored)?)
-    }
-
-    /// Figures of a collection, kept with every write.
-    fn counts(&self, collection: &Collection) -> Result<CollectionCounts, ReadError> {
-        Ok(state::collection_counts(&|key| self.snapshot.get(META, key), collection.id)?)
-    }
-
-    /// The revision below which nothing of `collection` is kept.
-    fn watermark(&self, collection: u32) -> Result<u64, ReadError> {
-        Ok(state::watermark(&*self.snapshot, collection)?)
+        Ok(document)
     }
 
     fn check_readable(&self, collection: &Collection, revision: u64) -> Result<(), ReadError> {

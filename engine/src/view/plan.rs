@@ -8,7 +8,7 @@ mod merge;
 
 use std::sync::Arc;
 
-use aerodb_proto::{Collection, IndexCounts};
+use aerodb_proto::Collection;
 
 pub(super) use self::by_id::ById;
 pub(super) use self::cost::ALL;
@@ -21,7 +21,6 @@ use super::{ReadError, View};
 use crate::filter::Filter;
 use crate::index::{Index, Through};
 use crate::order::Order;
-use crate::state::{self, META};
 
 /// The share of documents that pass conditions of which nothing is known.
 const SHARE_UNKNOWN: f64 = 0.3;
@@ -219,12 +218,28 @@ impl View {
         query: &ListQuery,
         revision: u64,
     ) -> Result<Plan, ReadError> {
+        let plan = self.plan_to_take(collection, query, revision)?;
+        self.note_taken(collection, &plan);
+        Ok(plan)
+    }
+
+    /// The same, while it is not sure yet that it will be.
+    pub(super) fn plan_to_take(
+        &self,
+        collection: &Collection,
+        query: &ListQuery,
+        revision: u64,
+    ) -> Result<Plan, ReadError> {
         let plan = self.plan_for(collection, query, revision, Purpose::ToTake)?;
         if plan.forbidden {
             return Err(ReadError::FullScan { collection: collection.name.clone() });
         }
-        plan.access.each_index(&mut |index| self.uses.note(collection.id, index.definition.id));
         Ok(plan)
+    }
+
+    /// Counts the uses of the plan's indexes.
+    pub(super) fn note_taken(&self, collection: &Collection, plan: &Plan) {
+        plan.access.each_index(&mut |index| self.uses.note(collection.id, index.definition.id));
     }
 
     /// The way by id.
@@ -286,10 +301,6 @@ impl View {
             }
         };
         Ok(Estimated { access: through, entries, known })
-    }
-
-    fn index_counts(&self, collection: &Collection, index: &Index) -> Result<IndexCounts, ReadError> {
-        Ok(state::index_counts(&|key| self.snapshot.get(META, key), collection.id, index.definition.id)?)
     }
 }
 

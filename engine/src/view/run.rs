@@ -21,6 +21,8 @@ use crate::order::{self, Order};
 /// How many documents, and bytes of them, are looked at between two looks at the clock.
 const STEPS_PER_CHECK: u64 = 256;
 const BYTES_PER_CHECK: usize = 1 << 20;
+/// Items of a page that there is room for before any was met.
+const ITEMS_EXPECTED_MAX: usize = 128;
 
 /// One list being made.
 pub(super) struct Run<'a> {
@@ -70,7 +72,8 @@ struct Row {
 impl Run<'_> {
     /// Pages in the order in which documents come: they begin where the last page ended.
     pub(super) fn ordered(&self, access: &Access) -> Result<Found, ReadError> {
-        let (mut items, mut last, mut more) = (Vec::new(), None, false);
+        let items = Vec::with_capacity(self.query.limit.min(ITEMS_EXPECTED_MAX));
+        let (mut items, mut last, mut more) = (items, None, false);
         let mut skip = self.skip();
         let (mut matched, mut bytes) = (0, 0);
         // A count covers all that match, so it looks from the start.

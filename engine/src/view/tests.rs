@@ -10,6 +10,7 @@ use crate::select::Select;
 use crate::testing::{Dice, IDS, Leader, check, command, create, create_index, delete, put, random};
 use model::Model;
 
+mod at_once;
 mod cached;
 mod collecting;
 mod covers;
@@ -34,7 +35,12 @@ fn filter(text: &str) -> Option<Filter> {
 
 fn list(leader: &Leader, name: &str, query: &ListQuery) -> Result<Page, ReadError> {
     let view = leader.node.view();
-    view.list(&view.collection(name).expect("the collection exists"), query, &|| false)
+    let collection = view.collection(name).expect("the collection exists");
+    let page = view.list(&collection, query, &|| false);
+    if let Ok(Some(at_once)) = view.list_at_once(&collection, query) {
+        assert_eq!(Some(&at_once), page.as_ref().ok(), "{query:?}");
+    }
+    page
 }
 
 /// The answer or the error as a word.
@@ -66,7 +72,11 @@ fn ids_in_order(documents: &[Value], query: &ListQuery) -> Vec<String> {
 fn ids_by_page(view: &View, collection: &Collection, query: &ListQuery) -> (Vec<String>, Vec<Option<u64>>) {
     let (mut cursor, mut found, mut counts) = (None, Vec::new(), Vec::new());
     loop {
-        let page = view.list(collection, &ListQuery { cursor, ..query.clone() }, &|| false).unwrap();
+        let query = ListQuery { cursor, ..query.clone() };
+        let page = view.list(collection, &query, &|| false).unwrap();
+        if let Some(at_once) = view.list_at_once(collection, &query).unwrap() {
+            assert_eq!(at_once, page, "{query:?}");
+        }
         let id = |body: &bytes::Bytes| model::parse(body).get("id").and_then(Value::as_str).unwrap().to_owned();
         found.extend(page.items.iter().map(id));
         counts.push(page.count);

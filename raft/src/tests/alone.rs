@@ -31,6 +31,21 @@ async fn the_only_member_needs_nobodys_word_until_it_votes_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn others_are_told_of_everything() {
+    let single = Single::start().await;
+    let node = single.handle.node();
+    single.handle.read(Consistency::Linearizable, PATIENCE).await.unwrap();
+    single.write(create()).await;
+    let applied = node.applied.borrow().index;
+    let here = node.leader_reads.confirm().await.unwrap();
+    assert!(here.index < applied, "it was found before the write");
+    let there = node.leader_reads.confirm_for(2, 0).await.unwrap();
+    assert!(there.index >= applied, "{there:?} is all that who asks knows");
+    drop(node);
+    single.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_learner_ends_being_alone() {
     let single = Single::start().await;
     let node = single.handle.node();

@@ -67,6 +67,9 @@ pub(crate) struct Args {
     /// Measure AeroDB by itself
     #[arg(long)]
     alone: bool,
+    /// Another AeroDB, in the place of PostgreSQL
+    #[arg(long, value_name = "FILE", conflicts_with = "alone")]
+    other_binary: Option<PathBuf>,
     /// The AeroDB to measure [default: the one built beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -87,15 +90,19 @@ fn nodes(text: &str) -> Result<usize, String> {
 pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     let cities = Arc::new(Cities::read(&args.data, args.documents)?);
     let limit = format!("cache_bytes_max={}", u64::from(args.cache) << 20);
-    let aerodb = Aerodb::start(args.binary.as_ref(), args.nodes, &["--limit", &limit]).await?;
-    let mut sides = vec![Side::new(Product::Ours(aerodb))];
+    let limits = ["--limit", &limit];
+    let aerodb = Aerodb::start(args.binary.as_ref(), args.nodes, &limits).await?;
+    let mut sides = vec![Side::new("AeroDB", Product::Ours(aerodb))];
     report.version("AeroDB", env!("CARGO_PKG_VERSION"));
     let settings = [format!("shared_buffers={}MB", args.cache), "max_wal_size=4GB".to_owned()];
-    if !args.alone {
+    if let Some(other) = &args.other_binary {
+        let other = Aerodb::start(Some(other), args.nodes, &limits).await?;
+        sides.push(Side::new("AeroDB (other)", Product::Ours(other)));
+    } else if !args.alone {
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let postgres = Postgres::start(args.nodes - 1, &settings).await?;
         report.version("PostgreSQL", &postgres.version);
-        sides.push(Side::new(Product::Theirs(postgres)));
+        sides.push(Side::new("PostgreSQL", Product::Theirs(postgres)));
     }
     report.settings(json!({
         "documents": args.documents, "variation": cities::VARIATION, "rounds": args.rounds, "seconds": args.time,
@@ -107,9 +114,11 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     if let [ours, theirs] = &sides[..] {
         verify::verify(ours, theirs, &cities, &args.rows).await?;
     }
+    let names: Vec<&str> = sides.iter().map(Side::name).collect();
+    let rate = |nth: usize| names.get(nth).map_or_else(String::new, |name| format!("{name}/s"));
     let mut table = Table::new(
-        &format!("{} documents; AeroDB · PostgreSQL", thousands(args.documents as f64)),
-        &[" request", "connections", "AeroDB/s", "PostgreSQL/s", "ratio", "p50 ms", "p99 ms", "server µs", "failed"],
+        &format!("{} documents; {}", thousands(args.documents as f64), names.join(" · ")),
+        &[" request", "connections", &rate(0), &rate(1), "ratio", "p50 ms", "p99 ms", "server µs", "failed"],
     );
     for work in &args.rows {
         compare(args, &sides, &cities, *work, &mut table)?;

@@ -28,6 +28,7 @@ const IDLE_WITHIN: Duration = Duration::from_secs(180);
 
 /// A product, and the number of the next document that it does not have.
 pub(super) struct Side {
+    name: &'static str,
     product: Product,
     fresh: Arc<AtomicU64>,
 }
@@ -39,15 +40,12 @@ pub(super) enum Product {
 }
 
 impl Side {
-    pub(super) fn new(product: Product) -> Self {
-        Self { product, fresh: Arc::default() }
+    pub(super) fn new(name: &'static str, product: Product) -> Self {
+        Self { name, product, fresh: Arc::default() }
     }
 
     pub(super) fn name(&self) -> &'static str {
-        match self.product {
-            Product::Ours(_) => "AeroDB",
-            Product::Theirs(_) => "PostgreSQL",
-        }
+        self.name
     }
 
     /// The processes of its nodes; children count with them.

@@ -44,5 +44,6 @@ async fn check(ours: &Side, theirs: &Side, question: &Question) -> Result<()> {
     let what = |name: &str| format!("{name} asked {question:?}");
     let mine = ours.answer(question).await.with_context(|| what(ours.name()))?;
     let other = theirs.answer(question).await.with_context(|| what(theirs.name()))?;
-    mine.check_same(&other, question).with_context(|| format!("AeroDB and PostgreSQL answer {question:?} differently"))
+    let differ = || format!("{} and {} answer {question:?} differently", ours.name(), theirs.name());
+    mine.check_same(&other, question).with_context(differ)
 }

@@ -197,6 +197,7 @@ impl Drop for SimStore {
 }
 
 /// A consistent view.
+#[derive(Clone)]
 struct View {
     content: Content,
     damaged: BTreeSet<(Cf, Bytes)>,
@@ -214,6 +215,10 @@ impl Snapshot for View {
         let pairs = range(family, from, to);
         let pairs: Ordered<'a> = if reverse { Box::new(pairs.rev()) } else { Box::new(pairs) };
         Box::new(Pairs { view: self, cf, pairs })
+    }
+
+    fn in_memory(&self) -> Arc<dyn Snapshot> {
+        Arc::new(self.clone())
     }
 }
 
@@ -243,6 +248,10 @@ impl Snapshot for Broken {
 
     fn scan<'a>(&'a self, _cf: Cf, _from: &[u8], _to: &[u8], _reverse: bool) -> Box<dyn Scan + 'a> {
         Box::new(Broken(self.0.clone()))
+    }
+
+    fn in_memory(&self) -> Arc<dyn Snapshot> {
+        Arc::new(Self(self.0.clone()))
     }
 }
 

@@ -86,9 +86,11 @@ fn the_use_of_an_index_is_counted() {
     leader.apply();
     assert_eq!(figures(&leader), (0, None, 0));
     CHEAP.set(Cheap::Fetches);
+    let view = leader.node.view();
+    let collection = view.collection("c").unwrap();
     for _ in 0..3 {
-        list(&leader, "c", &asked(r#"{"n":1}"#, "", Count::None)).unwrap();
-        list(&leader, "c", &asked("", "", Count::None)).unwrap();
+        view.list(&collection, &asked(r#"{"n":1}"#, "", Count::None), &|| false).unwrap();
+        view.list(&collection, &asked("", "", Count::None), &|| false).unwrap();
     }
     assert_eq!(figures(&leader), (3, None, 0));
 }

@@ -1,7 +1,5 @@
 //! A client that takes nothing of its answer is cut off in the end, and what its answer held is free again.
 
-use std::sync::Arc;
-
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -16,7 +16,7 @@ use crate::kv::ErrorKind;
 /// Documents of a page, and to skip before it, at most. How many may be looked at for it, [`View::list`] says by asking for the
 /// time.
 const DOCUMENTS_MAX: usize = 128;
-/// Ready indexes of the collection, at most: to choose among them, up to a thousand entries of each are counted.
+/// Indexes of the collection, at most: to choose among them, up to a thousand entries of each are counted.
 const INDEXES_MAX: usize = 4;
 /// Fields that the filter asks for, tests of each, and values of one test, at most.
 const TESTS_MAX: usize = 16;

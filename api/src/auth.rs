@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use parking_lot::RwLock;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::context::answered_by;
 use crate::error::{Code, Problem};
@@ -85,14 +86,19 @@ pub(crate) async fn require(
     mut request: Request,
     next: Next,
 ) -> Response {
-    answered_by(route);
+    answered_by(route.into());
     let answering = async {
-        let _admitted = state.admit()?;
-        let caller = authenticate(&state, request.headers()).await?;
+        let (_admitted, caller) = admit(&state, request.headers()).await?;
         request.extensions_mut().insert(caller);
         Ok::<_, Problem>(next.run(request).await)
     };
     answering.await.into_response()
+}
+
+/// Who asks, and the place that the request takes while it is under way.
+pub(crate) async fn admit(state: &ApiState, headers: &HeaderMap) -> Result<(OwnedSemaphorePermit, Caller), Problem> {
+    let admitted = state.admit()?;
+    Ok((admitted, authenticate(state, headers).await?))
 }
 
 async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {

@@ -29,7 +29,14 @@ impl Accepted {
 
 /// `answer`, compressed where that is accepted and worth it.
 pub(crate) async fn compressed(accepted: Accepted, answer: Response) -> Response {
-    let Accepted(Some(headers)) = accepted else { return answer };
+    match accepted {
+        Accepted(None) => answer,
+        // Boxed: few need it, and all would have room for it.
+        Accepted(Some(headers)) => Box::pin(by_layer(headers, answer)).await,
+    }
+}
+
+async fn by_layer(headers: HeaderMap, answer: Response) -> Response {
     let mut request = Request::new(());
     *request.headers_mut() = headers;
     let mut answer = Some(answer);

@@ -33,10 +33,12 @@ mod panics;
 mod params;
 mod path;
 mod precondition;
+mod prefer;
 mod request_id;
 mod response;
 mod router;
 mod serve;
+mod shortcut;
 mod starting;
 mod state;
 #[cfg(test)]

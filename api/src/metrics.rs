@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntGauge, Registry, TextEncoder};
 
+use crate::context::Route;
 use crate::error::Problem;
 use crate::front::Front;
 use crate::panics;
 use crate::response::typed;
+use crate::shortcut;
 
 /// Seconds: from an answer out of memory to a request that waited through an election.
 const BUCKETS: [f64; 15] =
@@ -19,6 +21,8 @@ const BUCKETS: [f64; 15] =
 /// What is measured of requests. Labels are bounded: templates of routes, known methods, classes of status.
 pub(crate) struct HttpMetrics {
     duration: HistogramVec,
+    /// Of documents that were read: found once, not for each.
+    document: Histogram,
     in_flight: IntGauge,
     streams: IntGauge,
 }
@@ -44,6 +48,8 @@ impl HttpMetrics {
         let help = "Time from a request's headers to its answer's headers, in seconds.";
         let options = HistogramOpts::new("aerodb_http_request_duration_seconds", help).buckets(BUCKETS.to_vec());
         let duration = HistogramVec::new(options, &["route", "method", "status_class"])?;
+        let read = [shortcut::DOCUMENT, method_label(&Method::GET), class_label(StatusCode::OK)];
+        let document = duration.with_label_values(&read);
         let in_flight = IntGauge::new("aerodb_http_requests_in_flight", "Requests that are being answered now.")?;
         let streams = IntGauge::new(
             "aerodb_http_streams_open",
@@ -52,7 +58,7 @@ impl HttpMetrics {
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(streams.clone()))?;
-        Ok(Self { duration, in_flight, streams })
+        Ok(Self { duration, document, in_flight, streams })
     }
 
     pub(crate) fn in_flight(&self) -> Counted {
@@ -63,9 +69,15 @@ impl HttpMetrics {
         Counted::new(&self.streams)
     }
 
-    pub(crate) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
-        let labels = [route, method_label(method), class_label(status)];
-        self.duration.with_label_values(&labels).observe(took.as_secs_f64());
+    pub(crate) fn observe(&self, route: &Route, method: &Method, status: StatusCode, took: Duration) {
+        let took = took.as_secs_f64();
+        match route {
+            Route::Document if status.is_success() => self.document.observe(took),
+            _ => {
+                let labels = [route.name(), method_label(method), class_label(status)];
+                self.duration.with_label_values(&labels).observe(took);
+            }
+        }
     }
 }
 
@@ -117,10 +129,16 @@ mod tests {
         let registry = Registry::new();
         let metrics = HttpMetrics::new(&registry).unwrap();
         let odd = Method::from_bytes(b"BREW").unwrap();
-        metrics.observe("/api/{collection}", &odd, StatusCode::NOT_FOUND, Duration::from_millis(1));
+        metrics.observe(&Route::Document, &odd, StatusCode::NOT_FOUND, Duration::from_millis(1));
+        metrics.observe(&Route::Document, &Method::GET, StatusCode::NOT_MODIFIED, Duration::from_millis(1));
+        metrics.observe(&Route::Document, &Method::GET, StatusCode::OK, Duration::from_millis(1));
         let counted = metrics.in_flight();
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        assert!(text.contains(r#"_count{method="other",route="/api/{collection}",status_class="4xx"} 1"#), "{text}");
+        for (method, class) in [("other", "4xx"), ("GET", "3xx"), ("GET", "2xx")] {
+            let count =
+                format!(r#"_count{{method="{method}",route="/api/{{collection}}/{{id}}",status_class="{class}"}} 1"#);
+            assert!(text.contains(&count), "{count} is missing in {text}");
+        }
         assert!(text.contains("aerodb_http_requests_in_flight 1"));
         drop(counted);
         assert_eq!(metrics.in_flight.get(), 0);

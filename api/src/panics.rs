@@ -97,9 +97,9 @@ pub(crate) fn text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
-/// The future's result, or what it panicked with.
-pub(crate) async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| text(&*panic))
+/// The future's result, or what it panicked with. (Not an `async fn`: it would have room for `work` twice.)
+pub(crate) fn caught<F: Future>(work: F) -> impl Future<Output = Result<F::Output, String>> {
+    AssertUnwindSafe(work).catch_unwind().map(|done| done.map_err(|panic| text(&*panic)))
 }
 
 /// `body` as a part of the request `id`: when it panics the answer is cut off, and nobody takes a part for the whole.

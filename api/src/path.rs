@@ -27,6 +27,15 @@ pub(crate) struct IndexPath {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodePath(pub(crate) u64);
 
+impl DocumentPath {
+    /// What these two, decoded, name.
+    pub(crate) fn of(collection: &str, id: &str) -> Result<Self, Problem> {
+        let collection = collection_name(collection)?;
+        aerodb_engine::prepare::check_id(id)?;
+        Ok(Self { collection, id: id.to_owned() })
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for CollectionPath {
     type Rejection = Problem;
 
@@ -40,11 +49,9 @@ impl<S: Send + Sync> FromRequestParts<S> for DocumentPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let params = params(parts, state).await?;
-        let collection = collection(&params)?;
         // A route such as `/api/{collection}/query` is also the document of that id.
         let id = segment(&params, "id").unwrap_or_else(|| last_segment(parts.uri.path()));
-        aerodb_engine::prepare::check_id(&id)?;
-        Ok(Self { collection, id })
+        Self::of(segment(&params, "collection").unwrap_or_default(), id)
     }
 }
 
@@ -53,7 +60,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IndexPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let params = params(parts, state).await?;
-        let (collection, index) = (collection(&params)?, segment(&params, "index").unwrap_or_default());
+        let (collection, index) = (collection(&params)?, segment(&params, "index").unwrap_or_default().to_owned());
         Ok(Self { collection, index })
     }
 }
@@ -62,8 +69,8 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = segment(&params(parts, state).await?, "node").unwrap_or_default();
-        let number = crate::params::number(&text, 1, u64::MAX);
+        let params = params(parts, state).await?;
+        let number = crate::params::number(segment(&params, "node").unwrap_or_default(), 1, u64::MAX);
         number.map(Self).map_err(|message| Problem::parameter("node", message))
     }
 }
@@ -74,18 +81,21 @@ async fn params<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathP
 }
 
 fn collection(params: &RawPathParams) -> Result<String, Problem> {
-    let name = segment(params, "collection").unwrap_or_default();
-    // A name that no collection can have, a system collection's among them, is one that is not there.
-    match aerodb_engine::prepare::check_collection_name(&name) {
-        Ok(()) => Ok(name),
-        Err(_) => Err(Problem::collection_not_found(&name)),
+    collection_name(segment(params, "collection").unwrap_or_default())
+}
+
+/// A name that no collection can have, a system collection's among them, is one that is not there.
+fn collection_name(name: &str) -> Result<String, Problem> {
+    match aerodb_engine::prepare::check_collection_name(name) {
+        Ok(()) => Ok(name.to_owned()),
+        Err(_) => Err(Problem::collection_not_found(name)),
     }
 }
 
-fn segment(params: &RawPathParams, name: &str) -> Option<String> {
-    params.iter().find(|(given, _)| *given == name).map(|(_, value)| value.to_owned())
+fn segment<'a>(params: &'a RawPathParams, name: &str) -> Option<&'a str> {
+    params.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
 }
 
-fn last_segment(path: &str) -> String {
-    path.rsplit('/').next().unwrap_or_default().to_owned()
+fn last_segment(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }

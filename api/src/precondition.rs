@@ -27,7 +27,8 @@ struct Tag {
 
 /// The entity tag of a revision.
 pub(crate) fn etag(revision: u64) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{revision}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
+    let quoted = ["\"", &revision.to_string(), "\""].concat();
+    HeaderValue::try_from(quoted).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
 }
 
 /// What a write asks for; all of it has to hold.

@@ -18,15 +18,23 @@ use crate::context::Service;
 use crate::error::{Code, Problem};
 use crate::front::Front;
 use crate::openapi::{Rendered, base};
+use crate::shortcut::Shortcut;
 use crate::state::ApiState;
-use crate::{admin, auth, cluster, context, data, health, metrics, openapi, panics, request_id, response};
+use crate::{admin, auth, cluster, context, data, health, metrics, openapi, panics, prefer, request_id, response};
 
 /// How long a browser may remember what CORS allows.
 const CORS_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 /// The whole API.
 pub fn service(state: ApiState) -> Service {
-    around(routes(&state), state.front().clone(), state)
+    serving(routes(&state), state)
+}
+
+/// `routes`, those of the API among them, and the short way to documents.
+pub(crate) fn serving(routes: Router<ApiState>, state: ApiState) -> Service {
+    let service = around(routes, state.front().clone(), state.clone());
+    // What CORS adds stands around the router.
+    if state.options().cors_origins.is_empty() { service.with(Shortcut::new(state)) } else { service }
 }
 
 /// Every route, each behind what only it needs.
@@ -75,7 +83,7 @@ async fn no_route() -> Problem {
 }
 
 async fn no_method(method: Method, route: Option<MatchedPath>) -> Problem {
-    context::answered_by(route);
+    context::answered_by(route.into());
     let detail = format!("the path does not take {method}: `Allow` says what it takes");
     Problem::new(Code::MethodNotAllowed, detail)
 }
@@ -104,6 +112,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             header::IF_NONE_MATCH,
             name("apikey"),
             name("idempotency-key"),
+            name("prefer"),
             name("aerodb-min-revision"),
             name("last-event-id"),
             name("traceparent"),
@@ -119,6 +128,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             response::AGE_MS,
             response::NEXT_CURSOR,
             response::COUNT,
+            prefer::APPLIED,
             request_id::HEADER,
         ])
         .max_age(CORS_AGE_MAX);

@@ -140,8 +140,7 @@ pub(crate) struct Node {
     pub(crate) process: Process,
 }
 
-const LOG_SPEC: Spec =
-    Spec { families: LOG_FAMILIES, lasting: &[], logging: Logging::WriteAhead, write_buffer_bytes: 64 << 20 };
+const LOG_SPEC: Spec = Spec { families: LOG_FAMILIES, logging: Logging::WriteAhead, write_buffer_bytes: 64 << 20 };
 
 /// Starts a node. It takes part in its cluster from then on, until [`Handle::shutdown`].
 ///

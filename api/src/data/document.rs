@@ -38,7 +38,7 @@ use crate::state::{ApiState, Reading};
         Problems
     )
 )]
-pub(super) async fn get(
+pub(crate) async fn get(
     State(state): State<ApiState>,
     caller: Caller,
     path: DocumentPath,

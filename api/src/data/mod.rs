@@ -3,7 +3,7 @@
 mod bulk;
 mod changes;
 mod csv;
-mod document;
+pub(crate) mod document;
 mod explain;
 mod export;
 mod feed;

@@ -21,6 +21,7 @@ use crate::openapi::{Document, Inserted, Problems};
 use crate::params::Params;
 use crate::path::{CollectionPath, DocumentPath};
 use crate::precondition;
+use crate::prefer;
 use crate::response::{self, ReadAt};
 use crate::state::ApiState;
 use crate::unread::unread;
@@ -37,10 +38,11 @@ const BODY_SLACK: usize = 2;
     params(
         ("collection" = String, Path, description = "The collection's name"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+        ("Prefer" = Option<String>, Header, description = "`return=minimal`: without what was written, and without ids that are made here, of many documents"),
     ),
     request_body(content((Document = "application/json"), (String = "application/x-ndjson"))),
     responses(
-        (status = 201, body = Inserted, description = "The document, or `{\"items\":[..]}` for an array"),
+        (status = 201, body = Inserted, description = "The document, or `{\"items\":[..]}` for an array; nothing if no more is wanted"),
         (status = 200, content_type = "application/x-ndjson", body = String, description = "For NDJSON: a report per line, then a summary"),
         Problems
     )
@@ -66,7 +68,7 @@ pub(super) async fn insert(
     let inserts = prepare::insert(&body.bytes, &mut new_id, state.limits())?;
     let op = Op::Insert(inserting(&state, collection, inserts));
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, StatusCode::CREATED, outcome, body)
+    documents_answer(&state, &parts, StatusCode::CREATED, outcome, body)
 }
 
 /// The command that inserts documents, with what this node can say of the collection's schema.
@@ -90,9 +92,10 @@ pub(super) fn new_id() -> String {
         ("If-Match" = Option<String>, Header, description = "Only if the document is at this ETag, or `*`: only if it exists"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if it does not exist"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+        ("Prefer" = Option<String>, Header, description = "`return=minimal`: without what was written"),
     ),
     request_body = Document,
-    responses((status = 200, body = Document, description = "Replaced"), (status = 201, body = Document, description = "Created"), Problems)
+    responses((status = 200, body = Document, description = "Replaced"), (status = 204, description = "Replaced, and nothing else is wanted"), (status = 201, body = Document, description = "Created"), Problems)
 )]
 pub(super) async fn put(
     State(state): State<ApiState>,
@@ -108,7 +111,7 @@ pub(super) async fn put(
     let (collection, document) = (path.collection, Some(document));
     let op = Op::Put(proto::PutDocument { collection, document, preconditions, schema_version });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, StatusCode::OK, outcome, body)
+    documents_answer(&state, &parts, StatusCode::OK, outcome, body)
 }
 
 /// Changes a document by a JSON Merge Patch (RFC 7396), or by update operators: `$set`, `$unset`, `$inc`, `$min`, `$max`,
@@ -120,9 +123,10 @@ pub(super) async fn put(
         ("id" = String, Path, description = "The document's id"),
         ("If-Match" = Option<String>, Header, description = "Only if the document is at this ETag"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first answer"),
+        ("Prefer" = Option<String>, Header, description = "`return=minimal`: without what was written"),
     ),
     request_body(content((Document = "application/merge-patch+json"), (Document = "application/json"))),
-    responses((status = 200, body = Document), Problems)
+    responses((status = 200, body = Document), (status = 204, description = "Changed, and nothing else is wanted"), Problems)
 )]
 pub(super) async fn patch(
     State(state): State<ApiState>,
@@ -135,7 +139,7 @@ pub(super) async fn patch(
     let preconditions = precondition::for_write(&parts.headers)?;
     let op = Op::Patch(proto::PatchDocument { collection: path.collection, id: path.id, patch, preconditions });
     let outcome = submit(&state, &caller, &parts, &body, op).await?;
-    documents_answer(&state, StatusCode::OK, outcome, body)
+    documents_answer(&state, &parts, StatusCode::OK, outcome, body)
 }
 
 /// Deletes a document.
@@ -196,9 +200,11 @@ pub(super) async fn submit(
     state.write(caller, key, op).await
 }
 
-/// Documents as they were written: one with its entity tag, or an array. `asked` is the body that they came with.
+/// Documents as they were written, if the client wants them: one with its entity tag, or an array. `asked` is the body that
+/// they came with.
 fn documents_answer(
     state: &ApiState,
+    parts: &Parts,
     status: StatusCode,
     outcome: proto::Outcome,
     asked: Whole,
@@ -206,23 +212,27 @@ fn documents_answer(
     let Some(outcome::Result::Documents(documents)) = outcome.result else {
         return Err(unexpected(outcome.result.as_ref()));
     };
-    let bodies = bodies(&documents);
-    let mut answer = match (documents.many, &documents.documents[..], &bodies[..]) {
-        (true, _, _) => {
-            let mut answer = response::json(status, unread(response::items(&bodies), asked.into_room()));
-            answer.headers_mut().insert(header::ETAG, precondition::etag(outcome.revision));
-            answer
-        }
-        (false, [document], [body]) => {
-            let status = if documents.created { StatusCode::CREATED } else { status };
-            let mut answer = response::document(status, document.revision, unread(body.clone(), asked.into_room()));
-            if documents.created {
-                mark_location(&mut answer, &documents.collection, &document.id);
-            }
-            answer
-        }
+    let status = if documents.created { StatusCode::CREATED } else { status };
+    let one = match (documents.many, &documents.documents[..]) {
+        (true, _) => None,
+        (false, [document]) => Some(document),
         _ => return Err(Problem::internal("a write of one document came back with another number of them")),
     };
+    let bodies = bodies(&documents);
+    let mut answer = if prefer::minimal(&parts.headers) {
+        prefer::nothing(status)
+    } else {
+        let body = match &bodies[..] {
+            [body] if one.is_some() => body.clone(),
+            bodies => response::items(bodies),
+        };
+        response::json(status, unread(body, asked.into_room()))
+    };
+    let revision = one.map_or(outcome.revision, |document| document.revision);
+    answer.headers_mut().insert(header::ETAG, precondition::etag(revision));
+    if let Some(document) = one.filter(|_| documents.created) {
+        mark_location(&mut answer, &documents.collection, &document.id);
+    }
     mark_warnings(&mut answer, &state.catalog().warnings(documents.collection_id, &bodies));
     Ok(ReadAt::revision(outcome.revision).mark(answer))
 }

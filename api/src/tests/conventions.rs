@@ -77,6 +77,30 @@ async fn a_head_is_a_get_without_its_body_and_a_known_document_is_not_sent_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_says_no_more_than_is_wanted() {
+    let api = with_document().await;
+    let headers = [("content-type", "application/json"), ("prefer", "return=minimal")];
+    for (method, path, body, status, location) in [
+        (Method::POST, "/api/c", r#"[{"id":"x"},{"id":"y"}]"#, 201, ""),
+        (Method::POST, "/api/c", r#"{"id":"z"}"#, 201, "/api/c/z"),
+        (Method::PUT, "/api/c/w", "{}", 201, "/api/c/w"),
+        (Method::PUT, "/api/c/w", r#"{"n":2}"#, 204, ""),
+        (Method::PATCH, "/api/c/w", r#"{"m":3}"#, 204, ""),
+    ] {
+        let answer = api.send(method.clone(), path, &headers, body).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (status, 0), "{method} {path}: {answer:?}");
+        assert_eq!(answer.header("preference-applied"), "return=minimal");
+        assert_eq!(answer.header("etag"), format!("\"{}\"", answer.header("aerodb-revision")));
+        assert_eq!(answer.header("location"), location);
+    }
+    let written = api.get("/api/c/w").await.json();
+    assert_eq!((&written["n"], &written["m"]), (&2.into(), &3.into()));
+    // A refusal is told in full.
+    api.send(Method::POST, "/api/c", &headers, r#"{"id":"z"}"#).await.refused(409, "already_exists");
+    api.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_bounded_and_have_a_type() {
     let api = with_document().await;
     let json = ("content-type", "application/json");

@@ -3,6 +3,7 @@
 mod conventions;
 mod pages;
 mod panics;
+mod shortcut;
 mod starting;
 mod unread;
 
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::router::{around, routes};
+use crate::router::{routes, serving};
 use crate::{ApiOptions, ApiState, Front, Service};
 
 const KEY: &str = "a key for tests";
@@ -32,6 +33,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// A node with its API.
 struct Api {
     service: Service,
+    state: ApiState,
     handle: Handle,
     threads: Threads,
     _dir: TempDir,
@@ -97,9 +99,9 @@ impl Api {
         timeout(PATIENCE, handle.wait_named()).await.expect("the cluster gets its name");
         timeout(PATIENCE, handle.wait_recovered()).await.expect("it catches up with itself");
         let front = Front::new(1, prometheus::Registry::new(), options, CancellationToken::new()).unwrap();
-        let state = ApiState::new(front.clone(), handle.clone(), limits);
-        let service = around(routes(&state).merge(more), front, state);
-        Self { service, handle, threads, _dir: dir }
+        let state = ApiState::new(front, handle.clone(), limits);
+        let service = serving(routes(&state).merge(more), state.clone());
+        Self { service, state, handle, threads, _dir: dir }
     }
 
     /// Sends a request with the service key, and its answer as soon as its head is there.
@@ -136,8 +138,8 @@ impl Api {
 
     /// Ends the node before its folder goes.
     async fn end(self) {
-        let Self { service, handle, threads, _dir } = self;
-        drop(service);
+        let Self { service, state, handle, threads, _dir } = self;
+        drop((service, state));
         handle.shutdown().await;
         drop(handle);
         let joined = tokio::task::spawn_blocking(move || threads.join());

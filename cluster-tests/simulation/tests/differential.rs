@@ -19,7 +19,7 @@ const FAMILIES: &[&str] = &["doc", "meta"];
 const KEYS: u32 = 40;
 
 fn spec(logging: Logging) -> Spec {
-    Spec { families: FAMILIES, lasting: &[], logging, write_buffer_bytes: 1 << 20 }
+    Spec { families: FAMILIES, logging, write_buffer_bytes: 1 << 20 }
 }
 
 fn key(rng: &mut SmallRng) -> Vec<u8> {

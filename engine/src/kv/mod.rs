@@ -37,8 +37,6 @@ pub enum Logging {
 pub struct Spec {
     /// The column families; created when missing.
     pub families: &'static [&'static str],
-    /// Those whose content stays for long, so that packing it tightly pays. What goes within hours is rewritten too seldom.
-    pub lasting: &'static [&'static str],
     /// How batches become durable.
     pub logging: Logging,
     /// Memory for writes that are not flushed yet, bytes, per column family.

@@ -121,8 +121,7 @@ mod tests {
     use crate::kv::rocks::RocksEnv;
 
     const A: Cf = Cf(0);
-    const SPEC: Spec =
-        Spec { families: &["a"], lasting: &[], logging: Logging::WriteAhead, write_buffer_bytes: 1 << 20 };
+    const SPEC: Spec = Spec { families: &["a"], logging: Logging::WriteAhead, write_buffer_bytes: 1 << 20 };
 
     /// Damages every block of every table in `dir`.
     fn damage(dir: &Path) {

@@ -25,7 +25,6 @@ pub(crate) const META: Cf = Cf(5);
 /// How the state's store is opened. The Raft log is its write-ahead log.
 pub(crate) const SPEC: Spec = Spec {
     families: &["doc", "index", "change", "history", "index_history", "meta"],
-    lasting: &["doc", "index"],
     logging: Logging::None,
     write_buffer_bytes: 32 << 20,
 };

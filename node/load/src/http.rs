@@ -30,17 +30,17 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Writes a request. `path` begins with a slash.
-    pub fn write(&mut self, method: &str, path: std::fmt::Arguments<'_>, body: Option<&[u8]>) {
-        use std::io::Write;
+    /// Writes a request. `path` is in parts, and begins with a slash.
+    pub fn write(&mut self, method: &str, path: &[&str], body: Option<&[u8]>) {
         let Node { prefix, head, .. } = self.node;
-        let length = body.map_or(0, <[u8]>::len);
-        // Writing to memory cannot fail.
-        let _ = write!(self.out, "{method} {prefix}{path} HTTP/1.1\r\n{head}");
-        if body.is_some() {
-            let _ = write!(self.out, "content-type: application/json\r\ncontent-length: {length}\r\n");
+        // By parts, and not by `write!`, which would take a tenth of all that a read costs here.
+        let mut add = |text: &str| self.out.extend_from_slice(text.as_bytes());
+        [method, " ", prefix].into_iter().chain(path.iter().copied()).for_each(&mut add);
+        [" HTTP/1.1\r\n", head].into_iter().for_each(&mut add);
+        if let Some(body) = body {
+            add(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
         }
-        self.out.extend_from_slice(b"\r\n");
+        add("\r\n");
         self.out.extend_from_slice(body.unwrap_or_default());
     }
 }
@@ -268,7 +268,7 @@ mod tests {
 
     impl Api for Echo {
         fn call(&self, _: &Request, call: &mut Call<'_>) {
-            call.write("PUT", format_args!("/x"), Some(b"{}"));
+            call.write("PUT", &["/", "x"], Some(b"{}"));
         }
 
         fn refusal(&self, status: u16, body: &[u8]) -> String {

@@ -18,11 +18,9 @@ impl Api for Rest {
     fn call(&self, request: &Request, call: &mut Call<'_>) {
         let Self { path, query, .. } = self;
         match request {
-            Request::Read { number } => call.write("GET", format_args!("{path}/{}{query}", id(*number)), None),
-            Request::Write { number, document } => {
-                call.write("PUT", format_args!("{path}/{}", id(*number)), Some(document));
-            }
-            Request::Insert { document } => call.write("POST", format_args!("{path}"), Some(document)),
+            Request::Read { number } => call.write("GET", &[path, "/", &id(*number), query], None),
+            Request::Write { number, document } => call.write("PUT", &[path, "/", &id(*number)], Some(document)),
+            Request::Insert { document } => call.write("POST", &[path], Some(document)),
         }
     }
 

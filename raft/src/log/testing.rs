@@ -241,7 +241,7 @@ pub(super) fn open_log(
 
 /// Opens RocksDB; a store that was closed just now may take a moment to let go of its folder.
 pub(super) fn open_store(dir: PathBuf) -> Arc<dyn Store> {
-    let spec = Spec { families: LOG_FAMILIES, lasting: &[], logging: Logging::WriteAhead, write_buffer_bytes: 4 << 20 };
+    let spec = Spec { families: LOG_FAMILIES, logging: Logging::WriteAhead, write_buffer_bytes: 4 << 20 };
     let env = RocksEnv::new(1 << 20);
     for _ in 0..1000 {
         match env.open(&dir, &spec) {

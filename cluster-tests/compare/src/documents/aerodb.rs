@@ -27,7 +27,7 @@ impl Rest {
     fn of(question: &Question) -> Self {
         let get = |rest: String| Self { method: "GET", path: format!("{COLLECTION}{rest}"), body: None };
         match question {
-            Question::Get { id } => get(format!("/{id}")),
+            Question::Get { id } => Self { method: "GET", path: [COLLECTION, "/", id].concat(), body: None },
             Question::Range { from, to } => {
                 get(format!("?filter={}&order=population&limit={PAGE}", in_range(*from, *to)))
             }
@@ -81,7 +81,7 @@ impl Api for Documents {
             Request::Insert { .. } => 0,
         };
         let Rest { method, path, body } = Rest::of(&(self.ask)(number));
-        call.write(method, format_args!("{path}"), body.as_deref().map(str::as_bytes));
+        call.write(method, &[&path], body.as_deref().map(str::as_bytes));
     }
 
     fn refusal(&self, status: u16, body: &[u8]) -> String {
@@ -89,9 +89,10 @@ impl Api for Documents {
     }
 }
 
-/// What load is put on.
+/// What load is put on. Inserts, which alone know this preference here, give nothing back but that they are done, as those of SQL
+/// do without `RETURNING`.
 pub(super) fn target(aerodb: &Aerodb, ask: Ask) -> Result<HttpTarget<Documents>> {
-    Ok(HttpTarget::new(aerodb.nodes()?, Documents { ask }))
+    Ok(HttpTarget::new(aerodb.nodes(&[("prefer", "return=minimal")])?, Documents { ask }))
 }
 
 /// Makes the collection.

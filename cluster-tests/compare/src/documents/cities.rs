@@ -89,7 +89,7 @@ impl Cities {
     /// The id of the document with this number.
     pub(super) fn id(&self, number: u64) -> String {
         let (place, repetition) = self.place(number);
-        format!("{}-{repetition}", place.id)
+        [&place.id, "-", &repetition.to_string()].concat()
     }
 
     fn population(&self, number: u64) -> i64 {

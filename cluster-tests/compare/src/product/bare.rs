@@ -80,7 +80,7 @@ pub(crate) struct Same {
 impl Api for Same {
     fn call(&self, request: &Request, call: &mut Call<'_>) {
         let number = if let Request::Read { number } = request { *number } else { 0 };
-        call.write("GET", format_args!("/{}/{}", self.bytes, aerodb_load::id(number)), None);
+        call.write("GET", &["/", &self.bytes.to_string(), "/", &aerodb_load::id(number)], None);
     }
 
     fn refusal(&self, status: u16, _: &[u8]) -> String {

@@ -13,7 +13,7 @@ const A: Cf = Cf(0);
 const B: Cf = Cf(1);
 
 fn spec(logging: Logging) -> Spec {
-    Spec { families: &["a", "b"], lasting: &[], logging, write_buffer_bytes: 1 << 20 }
+    Spec { families: &["a", "b"], logging, write_buffer_bytes: 1 << 20 }
 }
 
 fn open(dir: &Path, logging: Logging) -> Arc<dyn Store> {
@@ -54,6 +54,24 @@ fn scan(snapshot: &dyn Snapshot, cf: Cf, from: &str, to: &str, reverse: bool) ->
 
 fn all(store: &dyn Store, cf: Cf) -> String {
     scan(&*store.snapshot(), cf, "", "~", false)
+}
+
+#[test]
+fn what_was_compressed_by_zstd_is_read() {
+    let dir = TempDir::new().unwrap();
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_compression_type(rocksdb::DBCompressionType::Zstd);
+    let families = ["a", "b"].map(|name| rocksdb::ColumnFamilyDescriptor::new(name, options.clone()));
+    let former = rocksdb::DB::open_cf_descriptors(&options, dir.path(), families).unwrap();
+    let family = former.cf_handle("a").unwrap();
+    (0..2_000).for_each(|n| former.put_cf(family, format!("{n:05}"), "a text that is packed").unwrap());
+    former.flush_cf(family).unwrap();
+    drop(former);
+    let store = open(dir.path(), Logging::None);
+    let expected: Vec<String> = (0..2_000).map(|n| format!("{n:05}=a text that is packed")).collect();
+    assert_eq!(all(&*store, A), expected.join(" "));
 }
 
 /// Many keys at once, in memory and in tables, deleted and overwritten: as one after the other, and as of the snapshot.

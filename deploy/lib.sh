@@ -144,6 +144,12 @@ say_build_time() {
     fi
 }
 
+# Where the newest RocksDB lies that a release build has compiled; nothing if there is none, or no such folder yet.
+built_rocksdb() {
+    { find "$TARGET/release/build" -path '*/librocksdb-sys-*/out/librocksdb.a' -printf '%T@ %h\n' 2>/dev/null || true; } |
+        sort -n | tail -n 1 | cut -d ' ' -f 2-
+}
+
 build_aerodb() {
     say "Building aerodb"
     say_build_time

@@ -1,7 +1,8 @@
 //! Gets of a document, without the router.
 //!
-//! Nothing is asked more often, and with the document in memory it is answered in about the time that the router takes: a box
-//! for each layer, a copy of each part of the path, a map for what they tell each other. Everything else goes by the router.
+//! Nothing is asked more often, and with the document in memory the router took a seventh of all processor time, twice what the
+//! document takes: a box for each layer, a copy of each part of the path, a map for what they tell each other. Everything else
+//! goes by the router.
 
 use axum::body::HttpBody;
 use axum::extract::{Request, State};

@@ -168,7 +168,7 @@ fn rendered(placeholder: Response, problem: &Problem, asked: &Asked) -> Response
 fn finish(answer: &mut Response, asked: &Asked, front: &Front) {
     let not_modified = answer.status() == StatusCode::NOT_MODIFIED;
     let headers = answer.headers_mut();
-    // It would be the length of the document, which nobody wants (RFC 9110, 8.6).
+    // What it may tell is the length of the document, not that of the empty body which is sent (RFC 9110, 8.6).
     if not_modified {
         headers.remove(http::header::CONTENT_LENGTH);
     }

@@ -64,7 +64,7 @@ impl RocksEnv {
                 options.set_memtable_whole_key_filtering(true);
                 options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
                 // zstd makes a million documents of 250 bytes and their indexes a fifth smaller; while many are inserted it takes
-                // a sixth of all processor time, for writing every document again with each compaction of its level.
+                // a tenth to a sixth of all processor time, for writing every document again with each compaction of its level.
                 options.set_compression_type(DBCompressionType::Lz4);
             }
         }

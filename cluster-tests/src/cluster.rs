@@ -23,8 +23,12 @@ pub const SERVICE_KEY: &str = "cluster-tests-service-key-00000000000000000000";
 
 /// How much of each log is shown when a test fails.
 const TAIL_LINES: usize = 80;
+/// What a node says of its whole state.
+const DIGEST: &str = "/admin/digest";
 /// How long one look at a node may take: long enough for a busy node, short enough not to stand in a wait's way.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same of a digest, for which a node reads all that it holds, perhaps beside the others on the same processors.
+const DIGEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How to start a cluster.
 #[derive(Clone, Debug)]
@@ -275,7 +279,8 @@ impl Cluster {
     }
 
     async fn request(&self, id: NodeId, path: &str) -> Result<crate::Answer> {
-        self.client(id).request(Method::GET, path).timeout(LOOK_TIMEOUT).send().await
+        let timeout = if path == DIGEST { DIGEST_TIMEOUT } else { LOOK_TIMEOUT };
+        self.client(id).request(Method::GET, path).timeout(timeout).send().await
     }
 
     /// A JSON answer, or `None` if the node does not have that route.
@@ -299,7 +304,7 @@ impl Cluster {
     }
 
     async fn state(&self, id: NodeId) -> Result<Converged> {
-        let (from, digest) = match self.look(id, "/admin/digest").await? {
+        let (from, digest) = match self.look(id, DIGEST).await? {
             Some(answer) => {
                 let digest = answer["digest"].as_str().map(str::to_owned);
                 (answer, Some(digest.context("no digest")?))

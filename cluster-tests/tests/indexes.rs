@@ -139,6 +139,9 @@ async fn an_index_built_under_load_and_a_killed_leader_answers_like_a_scan() {
         let (one, another) = (&clients[n % 3], &clients[(n + 1) % 3]);
         let path = "/api/c/query";
         let found = one.post(path, &query).await.unwrap().expect_status(200).unwrap();
+        if n % 500 == 499 {
+            println!("{} of {queries} queries, {} writes", n + 1, written.load(Ordering::Relaxed));
+        }
         if n % 10 == 0 {
             let explained = one.post("/api/c/explain", &query).await.unwrap().expect_status(200).unwrap();
             through += usize::from(explained.body["plan"]["access"] != "scan");

@@ -3,21 +3,27 @@
 use aerodb_proto::NewDocument;
 use bytes::Bytes;
 
-use crate::json::{self, Members, MembersReader, Value};
+use crate::json::{self, Members, MembersReader, Spliced, Value, write_string};
 use crate::prepare::SYSTEM_FIELDS;
-use crate::time::rfc3339;
+use crate::time::{RFC3339_BYTES, rfc3339_bytes};
 
-/// Bytes of a time as [`rfc3339`] writes it.
-const TIME_BYTES: usize = 24;
+/// Bytes of the system fields and the brackets around, at most.
+const HEAD_BYTES: usize = 128;
 
 /// The final JSON of a document that is written at a time and a revision.
 pub(crate) fn render(document: &NewDocument, created_ms: u64, updated_ms: u64, revision: u64) -> Bytes {
-    let mut body = Vec::with_capacity(document.fields.len() + document.id.len() + 128);
+    let mut body = Vec::with_capacity(document.fields.len() + document.id.len() + HEAD_BYTES);
     body.extend(b"{\"id\":");
-    Value::String(document.id.clone()).write(&mut body);
-    let (created, updated) = (rfc3339(created_ms), rfc3339(updated_ms));
-    let system = format!(",\"_revision\":{revision},\"_created_at\":\"{created}\",\"_updated_at\":\"{updated}\"");
-    body.extend(system.as_bytes());
+    write_string(&document.id, &mut body);
+    body.extend(b",\"_revision\":");
+    Value::from(revision).write(&mut body);
+    let created = rfc3339_bytes(created_ms);
+    let updated = if updated_ms == created_ms { created } else { rfc3339_bytes(updated_ms) };
+    body.extend(b",\"_created_at\":\"");
+    body.extend(created);
+    body.extend(b"\",\"_updated_at\":\"");
+    body.extend(updated);
+    body.push(b'"');
     if document.fields.len() > 2 {
         body.push(b',');
         body.extend(&document.fields[1..]);
@@ -34,9 +40,15 @@ fn head_end(body: &[u8]) -> Option<usize> {
     let end = id.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
     let rest = id[end..].strip_prefix(b"\",\"_revision\":")?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let rest = rest[digits..].strip_prefix(b",\"_created_at\":\"")?.get(TIME_BYTES..)?;
-    let rest = rest.strip_prefix(b"\",\"_updated_at\":\"")?.get(TIME_BYTES..)?.strip_prefix(b"\"")?;
+    let rest = rest[digits..].strip_prefix(b",\"_created_at\":\"")?.get(RFC3339_BYTES..)?;
+    let rest = rest.strip_prefix(b"\",\"_updated_at\":\"")?.get(RFC3339_BYTES..)?.strip_prefix(b"\"")?;
     Some(body.len() - rest.len())
+}
+
+/// What a merge patch of these members, which are the caller's own, makes of the fields of a document; `None` where that is not said
+/// without values (see [`json::splice`]).
+pub(crate) fn splice(body: &[u8], changes: &[(String, Value)]) -> Option<Spliced> {
+    json::splice(body, head_end(body)?, changes)
 }
 
 /// Reads the same members of one document after the other.
@@ -97,6 +109,17 @@ mod tests {
                     assert_eq!(Reader::new(wanted).read(&body), Ok(&Value::Object(expected)));
                 }
             }
+        }
+        // A patch of the caller's fields leaves the head alone, and needs one that it knows.
+        let change = [("x".to_owned(), Value::Int(2))];
+        for (id, fields, patched) in [
+            ("a", "{}", Some(r#"{"x":2}"#)),
+            ("Zürich-1", r#"{"w":[1],"x":1,"y":3}"#, Some(r#"{"w":[1],"x":2,"y":3}"#)),
+            ("a\"b", r#"{"x":1}"#, None),
+        ] {
+            let document = NewDocument { id: id.into(), fields: Bytes::from_static(fields.as_bytes()) };
+            let expected = patched.map(|patched| Spliced::Changed(patched.as_bytes().to_vec()));
+            assert_eq!(splice(&render(&document, 1, 2, 3), &change), expected, "{id}");
         }
         for damaged in ["", "{}", r#"{"id":"a"}"#, r#"{"id":"a","_revision":1,"_created_at":"2026""#] {
             assert_eq!(head_end(damaged.as_bytes()), None, "{damaged}");

@@ -7,6 +7,8 @@ use crate::filter::Filter;
 use crate::index::bounds::{self, Interval};
 use crate::index::encode;
 use crate::json::{Path, Value};
+use crate::limits::Limits;
+use crate::prepare::{self, Inserts};
 
 /// Keys of an index from one up to, not including, another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,12 @@ pub fn bounds(filter: &Filter, path: &Path, single: bool, descending: bool) -> O
         KeyRange { from, to }
     };
     Some(intervals.iter().map(range).collect())
+}
+
+/// The documents of an insert's body, by the quick way, if it takes them, and by the parser.
+pub fn inserts(body: &[u8], limits: &Limits) -> (Option<Inserts>, Result<Inserts, prepare::Error>) {
+    let mut no_id = String::new;
+    (prepare::plain_insert(body, &mut no_id, limits), prepare::insert_by_values(body, &mut no_id, limits))
 }
 
 /// What applying `entries` would do; nothing is written.

@@ -2,6 +2,7 @@
 //! parallel on any node and reads no state.
 
 mod index;
+mod plain;
 mod reference;
 mod schema;
 mod transaction;
@@ -93,6 +94,12 @@ pub fn body(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
 /// When the id or the body is not acceptable.
 pub fn put(id: &str, bytes: &[u8], limits: &Limits) -> Result<NewDocument, Error> {
     check_id(id)?;
+    if let Some((mut documents, false)) = plain::documents(bytes, limits)
+        && let Some(plain::Plain { id: named, fields }) = documents.pop()
+        && named.is_none_or(|named| named == id)
+    {
+        return Ok(NewDocument { id: id.to_owned(), fields });
+    }
     document(body(bytes, limits)?, Some(id), &mut String::new, limits)
 }
 
@@ -101,6 +108,25 @@ pub fn put(id: &str, bytes: &[u8], limits: &Limits) -> Result<NewDocument, Error
 /// # Errors
 /// When the body is not acceptable; [`Error::index`] says which element.
 pub fn insert(bytes: &[u8], new_id: &mut dyn FnMut() -> String, limits: &Limits) -> Result<Inserts, Error> {
+    match plain_insert(bytes, new_id, limits) {
+        Some(inserts) => Ok(inserts),
+        None => insert_by_values(bytes, new_id, limits),
+    }
+}
+
+/// The same of a body that is as bodies should be, and that is nearly every one.
+pub(crate) fn plain_insert(bytes: &[u8], new_id: &mut dyn FnMut() -> String, limits: &Limits) -> Option<Inserts> {
+    let (documents, many) = plain::documents(bytes, limits)?;
+    let named = |plain: plain::Plain| NewDocument { id: plain.id.unwrap_or_else(&mut *new_id), fields: plain.fields };
+    Some(Inserts { documents: documents.into_iter().map(named).collect(), many })
+}
+
+/// The same of any body.
+pub(crate) fn insert_by_values(
+    bytes: &[u8],
+    new_id: &mut dyn FnMut() -> String,
+    limits: &Limits,
+) -> Result<Inserts, Error> {
     match body(bytes, limits)? {
         Value::Array(items) if items.len() > limits.insert_documents_max => Err(Error::new(
             ErrorKind::TooLarge,

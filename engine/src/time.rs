@@ -3,8 +3,16 @@
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
+/// Bytes of a time as [`rfc3339`] writes it.
+pub(crate) const RFC3339_BYTES: usize = 24;
+
 /// RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`.
 pub(crate) fn rfc3339(unix_ms: u64) -> String {
+    String::from_utf8_lossy(&rfc3339_bytes(unix_ms)).into_owned()
+}
+
+/// The same, as ASCII.
+pub(crate) fn rfc3339_bytes(unix_ms: u64) -> [u8; RFC3339_BYTES] {
     let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
     let utc = Offset::UTC.to_datetime(time);
@@ -26,7 +34,7 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
             rest /= 10;
         }
     }
-    std::str::from_utf8(&text).unwrap_or_default().to_owned()
+    text
 }
 
 /// The milliseconds since the epoch that `text` names: RFC 3339 in UTC, ending in `Z`; 0 for what lies before the epoch.

@@ -1,16 +1,18 @@
 //! A path, an order or a selection in the first line, a document behind it: JSON is read as it was written and written as
 //! it is read, and paths reach what a naive walk reaches.
 
-use aerodb_engine::Limits;
 use aerodb_engine::json::{self, Path, Reached, Value};
 use aerodb_engine::order::Order;
 use aerodb_engine::prepare;
 use aerodb_engine::select::Select;
+use aerodb_engine::{Limits, fuzzing};
 
 use crate::{naive, two_texts};
 
 pub(crate) fn run(data: &[u8]) {
     let (text, document) = two_texts(data).unwrap_or((b"a", data));
+    let (quick, parsed) = fuzzing::inserts(document, &Limits::default());
+    assert!(quick.is_none() || quick == parsed.ok(), "two ways to read a body differ");
     let Ok(document) = prepare::body(document, &Limits::default()) else { return };
     reads_back(&document);
     let Ok(text) = std::str::from_utf8(text) else { return };

@@ -43,7 +43,8 @@ impl IndexWrites {
         let mut former = Vec::new();
         for change in changes {
             let index = change.index_id;
-            for (_, values) in change.removed.iter().map(|entry| split(entry)).collect::<Result<Vec<_>, _>>()? {
+            for entry in &change.removed {
+                let (_, values) = split(entry)?;
                 let key = keys::index_entry(collection, index, values, id);
                 let Some(entry) = self.entry(store, &key)? else {
                     if change.building {
@@ -59,15 +60,16 @@ impl IndexWrites {
                 self.entries.insert(key, None);
                 self.counts.entry((collection, index)).or_default().entries -= 1;
             }
-            for (role, values) in change.added.iter().map(|entry| split(entry)).collect::<Result<Vec<_>, _>>()? {
+            for entry in &change.added {
+                let (role, values) = split(entry)?;
                 let key = keys::index_entry(collection, index, values, id);
-                let former = if fresh { self.entries.get(&key).copied().flatten() } else { self.entry(store, &key)? };
+                let stored = if fresh { None } else { self.entry(store, &key)? };
+                let former = self.entries.insert(key, Some(Entry { revision, role })).unwrap_or(stored);
                 if former.is_some() {
                     return Err(Error::Inconsistent(format!(
                         "index {index} of collection {collection} has an entry twice"
                     )));
                 }
-                self.entries.insert(key, Some(Entry { revision, role }));
                 let delta = self.counts.entry((collection, index)).or_default();
                 delta.entries += 1;
                 delta.has_members |= role == Role::Member;

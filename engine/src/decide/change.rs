@@ -3,10 +3,10 @@
 use aerodb_proto::Refusal;
 
 use super::refusal;
-use crate::json::Value;
+use crate::json::{Spliced, Value};
 use crate::limits::Limits;
 use crate::update::Update;
-use crate::{json, patch, prepare};
+use crate::{body, json, patch, prepare};
 
 pub(super) enum Change {
     Merge(Value),
@@ -24,6 +24,14 @@ impl Change {
                 Ok(update) => Ok(Self::Update(update)),
                 Err(error) => Err(refusal(error.code, error.message)),
             },
+        }
+    }
+
+    /// What it makes of the fields of a stored document, where that can be said without reading all of them.
+    pub(super) fn splice(&self, body: &[u8]) -> Option<Spliced> {
+        match self {
+            Self::Merge(change) => body::splice(body, change.as_object()?),
+            Self::Update(_) => None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Decision, references, refusal, schema};
 use crate::catalog::is_system;
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::json::Value;
+use crate::json::{Spliced, Value};
 use crate::limits::Limits;
 use crate::prepare::{self, fields_of};
 use crate::state::record::Document;
@@ -134,14 +134,22 @@ impl Writer<'_> {
         existing: Option<Document>,
     ) -> Result<Written, Stop> {
         let Some(existing) = existing else { return Err(no_document(&to.name, id).into()) };
-        let before = fields_of(stored(&existing)?);
-        let after = change.apply(before.clone(), self.limits).map_err(|refusal| Stop::from(refusal).of_document(id))?;
-        if after == before {
+        let fields = match change.splice(&existing.body) {
+            Some(Spliced::Same) => None,
+            Some(Spliced::Changed(fields)) => Some(fields),
+            None => {
+                let before = fields_of(stored(&existing)?);
+                let after = change.apply(before.clone(), self.limits);
+                let after = after.map_err(|refusal| Stop::from(refusal).of_document(id))?;
+                (after != before).then(|| after.to_bytes())
+            }
+        };
+        let Some(fields) = fields else {
             let (revision, body) = (existing.revision, existing.body);
             let reference = DocumentRef { id: id.to_owned(), revision, body };
             return Ok(Written { reference, created: false });
-        }
-        let document = NewDocument { id: id.to_owned(), fields: after.to_bytes().into() };
+        };
+        let document = NewDocument { id: id.to_owned(), fields: fields.into() };
         self.write(to, &document, Some(existing))
     }
 

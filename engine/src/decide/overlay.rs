@@ -192,6 +192,11 @@ impl Overlay {
         pending.document.is_none().then_some(pending.revision)
     }
 
+    /// Whether a command that is decided and not applied yet has written the document.
+    pub(super) fn is_pending(&self, collection: u32, id: &str) -> bool {
+        self.documents.contains_key(&(collection, id.to_owned()))
+    }
+
     /// The documents of a collection that commands write which are decided and not applied yet, as the last of them leaves
     /// each; only those that were written after `revision`.
     pub(super) fn pending_since(

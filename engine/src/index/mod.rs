@@ -65,6 +65,9 @@ impl Role {
 /// The entries of a document in one index: its values, encoded, each once.
 pub(crate) type Entries = BTreeMap<Vec<u8>, Role>;
 
+/// Room for the values of an entry: enough for two short strings.
+const TYPICAL_VALUES_BYTES: usize = 64;
+
 /// An index, ready to be worked with.
 #[derive(Clone, Debug)]
 pub struct Index {
@@ -139,10 +142,18 @@ impl Index {
 
     /// The entries that `document` has.
     pub(crate) fn entries(&self, document: &Value) -> Result<Entries, Unfit> {
-        let mut entries = Entries::new();
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(document)) {
-            return Ok(entries);
+            return Ok(Entries::new());
         }
+        match self.only_entry(document) {
+            Some(only) => Ok(Entries::from([(only, Role::Whole)])),
+            None => self.all_entries(document),
+        }
+    }
+
+    /// The entries of a document that the index is about.
+    fn all_entries(&self, document: &Value) -> Result<Entries, Unfit> {
+        let mut entries = Entries::new();
         let (mut whole, mut sortable) = (Vec::new(), true);
         let mut combinations: Vec<Vec<u8>> = vec![Vec::new()];
         for field in &self.fields {
@@ -163,6 +174,21 @@ impl Index {
         entries.extend(combinations.into_iter().map(|values| (values, Role::Member)));
         entries.insert(whole, if sortable { Role::Whole } else { Role::Unsortable });
         Ok(entries)
+    }
+
+    /// The values of the only entry that `document` has, where each path leads to one value, not an array, and that is short: that is
+    /// nearly every document. `None` where more is to be looked at.
+    fn only_entry(&self, document: &Value) -> Option<Vec<u8>> {
+        let mut values = Vec::with_capacity(TYPICAL_VALUES_BYTES);
+        for field in &self.fields {
+            let value = match field.path.single(document) {
+                Reached::One(Value::Array(_)) | Reached::Many => return None,
+                Reached::One(value) => value,
+                Reached::Missing => &Value::Null,
+            };
+            field.encode(value, &mut values);
+        }
+        (values.len() <= INDEX_ENTRY_BYTES_MAX).then_some(values)
     }
 
     /// Whether an entry claims its values in a unique index: null and missing values are not compared.
@@ -246,8 +272,10 @@ impl Field {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::json::tests::value;
+    use crate::json::tests::{value, value_of};
 
     fn index(fields: &[(&str, bool)], filter: &str) -> Index {
         let field =
@@ -286,6 +314,19 @@ mod tests {
         check(&b, r#"{"a":[{"c":1}]}"#, &[(&["null"], Role::Unsortable)]);
         let ab = index(&[("a", false), ("b", true)], "");
         check(&ab, r#"{"a":[1],"b":"x"}"#, &[(&["1", r#""x""#], Role::Member), (&["[1]", r#""x""#], Role::Whole)]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_only_entry_is_all_there_is(a in value_of(3), b in value_of(2), descending in any::<bool>()) {
+            let document = Value::Object(vec![("a".into(), a), ("b".into(), b)]);
+            for fields in [&[("a", descending)][..], &[("a.b", false)], &[("a.0", false), ("c", descending)], &[("b", true), ("a.b.0", false)]] {
+                let index = index(fields, "");
+                if let Some(only) = index.only_entry(&document) {
+                    prop_assert_eq!(index.all_entries(&document), Ok(Entries::from([(only, Role::Whole)])));
+                }
+            }
+        }
     }
 
     #[test]

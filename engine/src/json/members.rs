@@ -1,11 +1,15 @@
 //! Reading some members of a document, and passing over the others.
 
 use super::parse::{Error, Parser, STORED};
-use super::stored::{self, Member, Unclear, Walk};
+use super::stored::{self, Name, Unclear, Walk};
 use super::{Path, Value};
 
 /// Up to so many names a scan is faster than a search.
 const SCANNED_NAMES_MAX: usize = 8;
+/// So many of a document's first members are expected in the next one.
+const EXPECTED_MAX: usize = 64;
+/// Bytes of a name that is expected: longer ones gain nothing.
+const EXPECTED_BYTES_MAX: usize = 64;
 
 /// Names of members of a document, at its top.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +66,7 @@ impl Members {
 /// As [`parse`](super::parse), as far as it is read; places are counted from `begin`.
 pub fn parse_members(bytes: &[u8], begin: usize, wanted: &Members) -> Result<Value, Error> {
     let mut found = Vec::with_capacity(wanted.names.len());
-    read(bytes, begin, wanted, &mut found)?;
+    read(bytes, begin, wanted, None, &mut found)?;
     Ok(Value::Object(found))
 }
 
@@ -72,12 +76,51 @@ pub fn parse_members(bytes: &[u8], begin: usize, wanted: &Members) -> Result<Val
 pub struct MembersReader {
     wanted: Members,
     found: Value,
+    shape: Shape,
+}
+
+/// The members of a document read before, in their order: most documents of a collection have the same, and to see that a name is
+/// the expected one takes less than to find its end and look for it. Where others are met more often, the next document is taken instead.
+#[derive(Debug, Default)]
+struct Shape {
+    expected: Vec<Expected>,
+}
+
+#[derive(Debug)]
+struct Expected {
+    name: Name,
+    /// Its place among those that are wanted.
+    place: Option<usize>,
+}
+
+impl Shape {
+    /// Passes over the next member's name if it is the one expected in the place `nth`, or the one behind that, where a document
+    /// lacks a member. Gives its place among those that are wanted.
+    fn pass(&self, walk: &mut Walk<'_>, nth: &mut usize) -> Option<Option<usize>> {
+        for (ahead, expected) in self.expected.iter().skip(*nth).take(2).enumerate() {
+            if walk.passes_name(&expected.name) {
+                *nth += ahead + 1;
+                return Some(expected.place);
+            }
+        }
+        None
+    }
+
+    /// Expects a member behind all others; false where others were expected, or enough.
+    fn learn(&mut self, nth: &mut usize, name: &[u8], place: Option<usize>) -> bool {
+        let learns = *nth == self.expected.len() && *nth < EXPECTED_MAX && name.len() <= EXPECTED_BYTES_MAX;
+        if learns {
+            self.expected.push(Expected { name: Name::new(name), place });
+            *nth += 1;
+        }
+        learns
+    }
 }
 
 impl MembersReader {
     /// A reader of the `wanted` members.
     pub fn new(wanted: Members) -> Self {
-        Self { wanted, found: Value::empty_object() }
+        Self { wanted, found: Value::empty_object(), shape: Shape::default() }
     }
 
     /// The members of a document. They are there until the next one is read.
@@ -89,29 +132,58 @@ impl MembersReader {
             Value::Object(members) => members,
             _ => Vec::new(),
         };
-        read(bytes, begin, &self.wanted, &mut members)?;
+        read(bytes, begin, &self.wanted, Some(&mut self.shape), &mut members)?;
         self.found = Value::Object(members);
         Ok(&self.found)
     }
 }
 
 /// Replaces what `members` holds by the wanted ones of a document, in its order.
-fn read(bytes: &[u8], begin: usize, wanted: &Members, members: &mut Vec<(String, Value)>) -> Result<(), Error> {
-    match pick(bytes, begin, wanted, members) {
+fn read(
+    bytes: &[u8],
+    begin: usize,
+    wanted: &Members,
+    shape: Option<&mut Shape>,
+    members: &mut Vec<(String, Value)>,
+) -> Result<(), Error> {
+    match pick(bytes, begin, wanted, shape, members) {
         Ok(()) => Ok(()),
         Err(Unclear) => parse(bytes, begin, wanted, members),
     }
 }
 
 /// The same for what is stored as usual.
-fn pick(bytes: &[u8], begin: usize, wanted: &Members, members: &mut Vec<(String, Value)>) -> Result<(), Unclear> {
+fn pick(
+    bytes: &[u8],
+    begin: usize,
+    wanted: &Members,
+    mut shape: Option<&mut Shape>,
+    members: &mut Vec<(String, Value)>,
+) -> Result<(), Unclear> {
     let mut walk = Walk::new(bytes, begin)?;
-    let mut found = 0;
+    let (mut found, mut nth, mut others) = (0, 0, 0);
     while found < wanted.names.len() {
-        let Some(Member { name, value }) = walk.next()? else { break };
-        let Some(place) = wanted.place(name) else { continue };
-        put(&wanted.names[place], value, found, members)?;
-        found += 1;
+        let place = match shape.as_deref().and_then(|shape| shape.pass(&mut walk, &mut nth)) {
+            Some(place) => place,
+            None => {
+                // Behind the bracket that opens an object stands no comma, and thus no expected name.
+                let is_first = walk.is_at_begin();
+                let Some(name) = walk.name()? else { break };
+                let place = wanted.place(name);
+                if let Some(shape) = shape.as_deref_mut().filter(|_| !is_first) {
+                    others += usize::from(!shape.learn(&mut nth, name, place));
+                }
+                place
+            }
+        };
+        let value = walk.value()?;
+        if let Some(place) = place {
+            put(&wanted.names[place], value, found, members)?;
+            found += 1;
+        }
+    }
+    if let Some(shape) = shape.filter(|_| others > nth) {
+        shape.expected.clear();
     }
     members.truncate(found);
     Ok(())

@@ -7,6 +7,7 @@
 mod members;
 mod parse;
 mod path;
+mod splice;
 mod stored;
 mod value;
 mod write;
@@ -18,3 +19,7 @@ pub use members::{Members, MembersReader, parse_members};
 pub use parse::{DEPTH_CEILING, Error, ErrorKind, Limits, STORED, parse};
 pub use path::{PATH_BYTES_MAX, PATH_SEGMENTS_MAX, Path, PathError, Reached, Segment};
 pub use value::{Kind, Value};
+
+pub(crate) use parse::number;
+pub(crate) use splice::{Spliced, splice};
+pub(crate) use write::write_string;

@@ -284,7 +284,7 @@ fn is_duplicate(entries: &[(String, Value)], seen: &mut BTreeSet<String>, key: &
 }
 
 /// The number that `text`, which follows the grammar of JSON, stands for; none if it does not fit.
-pub(super) fn number(text: &str) -> Option<Value> {
+pub(crate) fn number(text: &str) -> Option<Value> {
     if text == "-0" {
         return Some(Value::Float(-0.0));
     }

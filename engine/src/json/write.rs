@@ -71,13 +71,21 @@ fn write_object(entries: &[(String, Value)], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Escapes the quote, the backslash and control characters, and nothing else; copies runs between them at once.
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
+/// Appends `text` as a string of JSON: escapes the quote, the backslash and control characters, and nothing else; copies runs
+/// between them at once.
+pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
+    let is_escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    out.push(b'"');
+    // All of it and no early end: many bytes at a time, and nearly all texts are such.
+    if !bytes.iter().fold(false, |any, byte| any | is_escaped(*byte)) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut copied = 0;
     for (position, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if !is_escaped(byte) {
             continue;
         }
         out.extend_from_slice(&bytes[copied..position]);

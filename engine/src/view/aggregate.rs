@@ -309,8 +309,11 @@ impl<'a> Groups<'a> {
         let Grouping { group_by, aggregates } = self.grouping;
         let mut key = std::mem::take(&mut self.key);
         key.clear();
+        let mut differ = false;
         for path in group_by {
-            encode::encode(single(path, document)?, &mut key);
+            let value = single(path, document)?;
+            differ |= may_differ(value);
+            encode::encode(value, &mut key);
         }
         let group = match self.rows.get_mut(&key) {
             Some(group) => group,
@@ -319,8 +322,10 @@ impl<'a> Groups<'a> {
                 self.begin(key.clone(), values.collect::<Result<_, _>>()?)
             }
         };
-        for (path, shown) in group_by.iter().zip(&mut group.values) {
-            show(shown, single(path, document)?);
+        if differ {
+            for (path, shown) in group_by.iter().zip(&mut group.values) {
+                show(shown, single(path, document)?);
+            }
         }
         let mut bytes = 0;
         for ((_, aggregate), tally) in aggregates.iter().zip(&mut group.tallies) {
@@ -350,6 +355,11 @@ impl<'a> Groups<'a> {
             }
         }
     }
+}
+
+/// Whether there are values that equal this one and are not the same.
+fn may_differ(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(_) | Value::String(_))
 }
 
 /// Shows `value` in the place of an equal one, if it is the one to show.

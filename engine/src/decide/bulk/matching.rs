@@ -45,11 +45,15 @@ fn by_index(writer: &Writer<'_>, to: &Target, filter: &Filter) -> Result<Option<
         }
     }
     let Some(mut matching) = found else { return Ok(None) };
+    if overlay.pending_since(to.id, 0).next().is_some() {
+        matching.retain(|id| !overlay.is_pending(to.id, id));
+    }
     let mut matcher = Matcher::new(filter);
     for (id, document) in overlay.pending_since(to.id, 0) {
-        match document {
-            Some(document) if matcher.matches(&document.body)? => drop(matching.insert(id.to_owned())),
-            _ => drop(matching.remove(id)),
+        if let Some(document) = document
+            && matcher.matches(&document.body)?
+        {
+            matching.insert(id.to_owned());
         }
     }
     Ok(Some(matching))

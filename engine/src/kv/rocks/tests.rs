@@ -93,6 +93,30 @@ fn many_keys_are_read_as_each_is() {
     assert_eq!(snapshot.get_many(A, &[]).unwrap(), Vec::<Option<Vec<u8>>>::new());
 }
 
+/// Batches of several threads at one time, each with puts and a range that goes: RocksDB puts them into memory side by side.
+#[test]
+fn ranges_go_whoever_writes_beside_them() {
+    const THREADS: usize = 4;
+    const BATCHES: usize = 400;
+    let (store, _dir) = store();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let store = &*store;
+            scope.spawn(move || {
+                for n in 0..BATCHES {
+                    let (kept, gone) = (format!("{thread}k{n:03}"), format!("{thread}g{n:03}"));
+                    write(store, &format!("{kept}=1 {gone}a=1 {gone}b=1 {gone}..{gone}z {kept}x=2"));
+                }
+            });
+        }
+    });
+    let key = |thread, n| format!("{thread}k{n:03}=1 {thread}k{n:03}x=2");
+    let expected: Vec<_> = (0..THREADS).flat_map(|thread| (0..BATCHES).map(move |n| key(thread, n))).collect();
+    assert!(all(&*store, A) == expected.join(" "), "a key is lost, or one that went is there");
+    store.flush().unwrap();
+    assert!(all(&*store, A) == expected.join(" "), "the same, in a table");
+}
+
 #[test]
 fn later_writes_of_a_batch_win() {
     for (steps, left) in [

@@ -5,8 +5,10 @@ use super::*;
 fn leader_on_disk() -> (Leader, Arc<Collection>) {
     let mut leader = Leader::new();
     leader.submit(&create_index("c", r#"{"name":"n","fields":["n"]}"#));
+    // So long that a page of them lies in several blocks.
+    let long = "x".repeat(400);
     for n in 0..300 {
-        leader.submit(&put("c", &format!("{n:03}"), &format!(r#"{{"n":{n}}}"#)));
+        leader.submit(&put("c", &format!("{n:03}"), &format!(r#"{{"n":{n},"long":"{long}"}}"#)));
     }
     leader.build(1_000);
     leader.node.engine().flush().unwrap();

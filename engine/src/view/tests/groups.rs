@@ -54,6 +54,17 @@ fn figures_are_what_they_say() {
     assert_eq!(list(&leader, "c", &none).unwrap().items, Vec::<bytes::Bytes>::new());
 }
 
+/// Equal values may be written in several ways: one of them stands for all, whichever comes first.
+#[test]
+fn what_a_group_shows_does_not_depend_on_who_comes_first() {
+    let mut leader = Leader::new();
+    for (id, value) in [("a", "1.0"), ("b", "1"), ("d", "[1.0]"), ("e", "[1]"), ("f", "2"), ("g", "2.0")] {
+        leader.submit(&put("c", id, &format!(r#"{{"n":{value}}}"#)));
+    }
+    let page = list(&leader, "c", &ListQuery { grouping: grouping(&["n"], &[]), ..query(10) }).unwrap();
+    assert_eq!(texts(&page), [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":[1.0]}"#]);
+}
+
 #[test]
 fn groups_come_in_the_order_of_what_they_show() {
     let leader = five();

@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use tower::ServiceExt;
 
@@ -132,7 +132,7 @@ pub(crate) async fn named(route: Option<MatchedPath>, request: Request, next: Ne
 struct Asked {
     id: RequestId,
     method: Method,
-    path: String,
+    uri: Uri,
     trace: Option<String>,
     began: Instant,
 }
@@ -143,8 +143,7 @@ impl Asked {
         Self {
             id: RequestId::from_headers(headers),
             method: request.method().clone(),
-            // The path only: a query may hold what is nobody's business.
-            path: request.uri().path().to_owned(),
+            uri: request.uri().clone(),
             trace: trace_id(headers).map(str::to_owned),
             began: Instant::now(),
         }
@@ -177,14 +176,17 @@ fn finish(answer: &mut Response, asked: &Asked, front: &Front) {
     }
     headers.insert(response::NODE, front.node().clone());
     // Whatever was not read at some revision was answered at the one that this node has.
-    if let Some(revision) = front.revision() {
-        headers.entry(response::REVISION).or_insert_with(|| HeaderValue::from(revision));
+    if !headers.contains_key(response::REVISION)
+        && let Some(revision) = front.revision()
+    {
+        headers.insert(response::REVISION, HeaderValue::from(revision));
     }
 }
 
 fn log(asked: &Asked, route: &str, status: StatusCode, took: Duration, problem: Option<&Problem>) {
-    let Asked { id, method, path, trace, began: _ } = asked;
-    let (id, trace, ms) = (&*id.0, trace.as_deref(), took.as_secs_f64() * 1_000.0);
+    let Asked { id, method, uri, trace, began: _ } = asked;
+    // The path only: a query may hold what is nobody's business.
+    let (id, path, trace, ms) = (&*id.0, uri.path(), trace.as_deref(), took.as_secs_f64() * 1_000.0);
     let (status_code, code) = (status.as_u16(), problem.map(|problem| problem.code().name()));
     if status.is_server_error() {
         let (detail, cause) = (problem.map(Problem::detail), problem.and_then(Problem::cause));

@@ -39,7 +39,9 @@ impl Front {
     ) -> Result<Self, prometheus::Error> {
         let metrics = HttpMetrics::new(&registry)?;
         Ok(Self(Arc::new(Shared {
-            node: HeaderValue::from(node_id),
+            // Of static memory, once a process: each answer has a copy, and copies of anything else are counted, by all processors
+            // in one place.
+            node: HeaderValue::from_static(node_id.to_string().leak()),
             options,
             registry,
             metrics,

@@ -39,6 +39,7 @@ mod response;
 mod router;
 mod serve;
 mod shortcut;
+mod small_writes;
 mod starting;
 mod state;
 #[cfg(test)]

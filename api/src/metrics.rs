@@ -1,5 +1,6 @@
 //! The API's own metrics, and `/metrics`, which shows those of every crate.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -28,18 +29,18 @@ pub(crate) struct HttpMetrics {
 }
 
 /// Counts one more for as long as it lives.
-pub(crate) struct Counted(IntGauge);
+pub(crate) struct Counted<G: Borrow<IntGauge> = IntGauge>(G);
 
-impl Counted {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
+impl<G: Borrow<IntGauge>> Counted<G> {
+    fn new(gauge: G) -> Self {
+        gauge.borrow().inc();
+        Self(gauge)
     }
 }
 
-impl Drop for Counted {
+impl<G: Borrow<IntGauge>> Drop for Counted<G> {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.borrow().dec();
     }
 }
 
@@ -61,12 +62,12 @@ impl HttpMetrics {
         Ok(Self { duration, document, in_flight, streams })
     }
 
-    pub(crate) fn in_flight(&self) -> Counted {
+    pub(crate) fn in_flight(&self) -> Counted<&IntGauge> {
         Counted::new(&self.in_flight)
     }
 
     pub(crate) fn stream(&self) -> Counted {
-        Counted::new(&self.streams)
+        Counted::new(self.streams.clone())
     }
 
     pub(crate) fn observe(&self, route: &Route, method: &Method, status: StatusCode, took: Duration) {

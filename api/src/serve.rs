@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::context::Service;
 use crate::idle::IdleTimer;
 use crate::panics;
+use crate::small_writes::SmallWrites;
 
 /// Connections at once; further ones wait in the operating system's queue.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -104,7 +105,8 @@ pub(crate) async fn serve_for(
         };
         let Some((stream, place)) = accepted else { continue };
         let (server, door, watcher) = (server.clone(), door.clone(), graceful.watcher());
-        let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
+        // A child: it is asked whenever something happens on its connection, and there is one lock in each token.
+        let (shutdown, cut_off) = (shutdown.clone(), cut_off.child_token());
         connections.spawn(panics::of_connection(async move {
             let _place = place;
             tokio::select! {
@@ -223,7 +225,8 @@ async fn connection(
         })
     };
     // Boxed, too: a task that holds it in place has room for it twice.
-    let mut serving = Box::pin(watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()));
+    let mut serving =
+        Box::pin(watcher.watch(server.serve_connection(TokioIo::new(SmallWrites::new(stream)), service).into_owned()));
     let mut first_request = Box::pin(sleep_until(begun + FIRST_REQUEST_TIME_MAX));
     let ended = poll_fn(|context| {
         if let Poll::Ready(ended) = serving.as_mut().poll(context) {

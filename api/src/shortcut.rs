@@ -4,10 +4,9 @@
 //! document takes: a box for each layer, a copy of each part of the path, a map for what they tell each other. Everything else
 //! goes by the router.
 
-use axum::body::HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Method, header};
+use http::Method;
 
 use crate::auth;
 use crate::context::{Route, answered_by};
@@ -34,17 +33,12 @@ impl Shortcut {
         let Some((collection, id)) = names(request.uri().path()).filter(|_| is_get) else { return Err(request) };
         answered_by(Route::Document);
         let path = DocumentPath::of(collection, id);
-        let mut answer = self.get(path, request).await.into_response();
-        // As the router says it of all answers.
-        if let Some(length) = answer.body().size_hint().exact() {
-            answer.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
-        }
-        Ok(answer)
+        Ok(self.get(path, request).await.into_response())
     }
 
     async fn get(&self, path: Result<DocumentPath, Problem>, request: Request) -> Result<Response, Problem> {
         let (_admitted, caller) = auth::admit(&self.0, request.headers()).await?;
-        document::get(State(self.0.clone()), caller, path?, request).await
+        document::answer(&self.0, &caller, &path?, request.uri(), request.headers()).await
     }
 }
 

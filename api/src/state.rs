@@ -10,7 +10,7 @@ use aerodb_raft::{Consistency, Handle, Read};
 use axum::extract::FromRef;
 use bytes::Bytes;
 use proto::command::Op;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Caller, LastCaller};
@@ -35,7 +35,7 @@ struct Shared {
     /// The revision applied on this node.
     revision: watch::Receiver<u64>,
     last_caller: LastCaller,
-    requests: Arc<Semaphore>,
+    requests: Semaphore,
     body_kib: Arc<Semaphore>,
     answer_kib: Arc<Semaphore>,
     queries: Arc<Semaphore>,
@@ -58,17 +58,17 @@ pub(crate) struct Reading {
 impl ApiState {
     /// An API on top of `handle`. Call it within the runtime that serves.
     pub fn new(front: Front, handle: Handle, limits: Limits) -> Self {
-        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        let semaphore = |permits: usize| Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
         let (options, revision) = (front.options(), handle.changed());
         front.follow(revision.clone());
         Self(Arc::new(Shared {
             revision,
             last_caller: LastCaller::default(),
             requests: semaphore(options.requests_in_flight_max),
-            body_kib: semaphore(options.body_bytes_in_flight_max.div_ceil(1024)),
-            answer_kib: semaphore(options.answer_bytes_unread_max.div_ceil(1024)),
-            queries: semaphore(options.queries_running_max),
-            streams: semaphore(options.streams_open_max),
+            body_kib: Arc::new(semaphore(options.body_bytes_in_flight_max.div_ceil(1024))),
+            answer_kib: Arc::new(semaphore(options.answer_bytes_unread_max.div_ceil(1024))),
+            queries: Arc::new(semaphore(options.queries_running_max)),
+            streams: Arc::new(semaphore(options.streams_open_max)),
             handle,
             limits,
             front,
@@ -119,8 +119,8 @@ impl ApiState {
     }
 
     /// A place among the requests under way.
-    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let permit = self.0.requests.clone().try_acquire_owned();
+    pub(crate) fn admit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let permit = self.0.requests.try_acquire();
         permit.map_err(|_| Problem::new(Code::Overloaded, "this node has as many requests under way as it takes"))
     }
 

@@ -12,11 +12,32 @@ const HEAD_BYTES: usize = 128;
 
 /// The final JSON of a document that is written at a time and a revision.
 pub(crate) fn render(document: &NewDocument, created_ms: u64, updated_ms: u64, revision: u64) -> Bytes {
-    let mut body = Vec::with_capacity(document.fields.len() + document.id.len() + HEAD_BYTES);
+    let mut body = Vec::with_capacity(bytes_max(document));
+    append(document, created_ms, updated_ms, revision, &mut body);
+    body.into()
+}
+
+/// The same of new documents, in their order; all of them lie in one piece of memory, as long as one of them is held.
+pub(crate) fn render_new(documents: &[NewDocument], created_ms: u64, revision: u64) -> impl Iterator<Item = Bytes> {
+    let mut bodies = Vec::with_capacity(documents.iter().map(bytes_max).sum());
+    let mut ends = Vec::with_capacity(documents.len());
+    for document in documents {
+        append(document, created_ms, created_ms, revision, &mut bodies);
+        ends.push(bodies.len());
+    }
+    let (mut bodies, mut begin) = (Bytes::from(bodies), 0);
+    ends.into_iter().map(move |end| bodies.split_to(end - std::mem::replace(&mut begin, end)))
+}
+
+fn bytes_max(document: &NewDocument) -> usize {
+    document.fields.len() + document.id.len() + HEAD_BYTES
+}
+
+fn append(document: &NewDocument, created_ms: u64, updated_ms: u64, revision: u64, body: &mut Vec<u8>) {
     body.extend(b"{\"id\":");
-    write_string(&document.id, &mut body);
+    write_string(&document.id, body);
     body.extend(b",\"_revision\":");
-    Value::from(revision).write(&mut body);
+    Value::from(revision).write(body);
     let created = rfc3339_bytes(created_ms);
     let updated = if updated_ms == created_ms { created } else { rfc3339_bytes(updated_ms) };
     body.extend(b",\"_created_at\":\"");
@@ -30,7 +51,6 @@ pub(crate) fn render(document: &NewDocument, created_ms: u64, updated_ms: u64, r
     } else {
         body.push(b'}');
     }
-    body.into()
 }
 
 /// Where the id and the system fields end that [`render`] begins with. `None` where an id needs a closer look, and for what is
@@ -97,6 +117,8 @@ mod tests {
             for fields in ["{}", r#"{"x":1}"#, r#"{"x":"\"_updated_at\":","y":[2]}"#] {
                 let document = NewDocument { id: id.into(), fields: Bytes::from_static(fields.as_bytes()) };
                 let body = render(&document, 1, 1_700_000_000_120, 77);
+                let both: Vec<Bytes> = render_new(&[document.clone(), document.clone()], 5, 77).collect();
+                assert_eq!(both, [render(&document, 5, 5, 77), render(&document, 5, 5, 77)]);
                 let rest = if fields == "{}" { "}".to_owned() } else { format!(",{}", &fields[1..]) };
                 assert_eq!(head_end(&body).map(|end| &body[end..]), passed.then_some(rest.as_bytes()), "{id}");
                 for names in [&["x"][..], &["y", "x"], &["id", "x"], &["_revision", "y"], &[]] {

@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::apply::Documents;
 use log::zeroed;
 use shard::Shard;
 
@@ -103,7 +102,7 @@ impl DocumentCache {
     }
 
     /// Takes in what a batch leaves of each document that it writes (`None`: deleted), and at which revision it leaves it.
-    pub(crate) fn update(&self, written: &Documents, revision: u64) {
+    pub(crate) fn update<'w>(&self, written: impl Iterator<Item = (&'w [u8], Option<&'w [u8]>)>, revision: u64) {
         for (key, document) in written {
             let hash = self.hash(key);
             self.place(hash).store(revision, Ordering::Relaxed);

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aerodb_proto::{LogId, StateMeta, StoredMembership};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use prost::Message;
 
 use crate::apply::{self, Applied, ApplyEntry};
@@ -33,19 +34,17 @@ pub struct Engine {
     home: Home,
     limits: Limits,
     /// The store in force; replaced when a snapshot is installed. Readers keep the one that they began with.
-    current: RwLock<Current>,
+    current: ArcSwap<Current>,
     /// Held by whoever changes the state: apply, install, and nobody else.
     writing: Mutex<()>,
 }
 
-#[derive(Clone)]
 pub(crate) struct Current {
     pub(crate) store: Arc<dyn Store>,
     /// The counters as of the last batch written.
     pub(crate) meta: Arc<StateMeta>,
     pub(crate) catalog: Arc<Catalog>,
-    /// What everybody reads who comes before the next batch: a snapshot, and what stands in it, are taken once for all.
-    view: Arc<Mutex<Option<Arc<View>>>>,
+    view: SharedView,
     pub(crate) cached: Arc<DocumentCache>,
     pub(crate) uses: Arc<Uses>,
     pub(crate) helpers: Arc<Helpers>,
@@ -54,6 +53,20 @@ pub(crate) struct Current {
 }
 
 impl Current {
+    /// The same store, after a batch.
+    fn followed_by(&self, meta: StateMeta, catalog: Arc<Catalog>) -> Self {
+        Self {
+            store: self.store.clone(),
+            meta: Arc::new(meta),
+            catalog,
+            view: SharedView::default(),
+            cached: self.cached.clone(),
+            uses: self.uses.clone(),
+            helpers: self.helpers.clone(),
+            generation: self.generation.clone(),
+        }
+    }
+
     /// The latest version of the document at `key`, in [`DOC`].
     ///
     /// # Errors
@@ -80,10 +93,35 @@ impl Current {
         bytes.map(|bytes| Ok(bytes.map(Document::decode).transpose()?)).collect()
     }
 
+    /// What everybody reads: the first one who asks takes it.
+    fn view(&self, limits: &Limits) -> Result<Arc<View>, Error> {
+        let SharedView { view: shared, changing } = &self.view;
+        if let Some(view) = &*shared.load() {
+            return Ok(view.clone());
+        }
+        let _changing = changing.lock();
+        if let Some(view) = &*shared.load() {
+            return Ok(view.clone());
+        }
+        // A batch that is written and not in force yet may be in it: newer than asked is as good.
+        let view = Arc::new(View::new(self, limits.clone())?);
+        shared.store(Some(view.clone()));
+        Ok(view)
+    }
+
     /// The next reader takes a new snapshot.
     pub(crate) fn forget_view(&self) {
-        drop(self.view.lock().take());
+        let _changing = self.view.changing.lock();
+        self.view.view.store(None);
     }
+}
+
+/// What everybody reads who comes before the next batch: a snapshot, and what stands in it, are taken once for all.
+#[derive(Default)]
+struct SharedView {
+    view: ArcSwapOption<View>,
+    /// Held by whoever changes it.
+    changing: Mutex<()>,
 }
 
 /// What a checkpoint holds, read from inside it.
@@ -106,7 +144,7 @@ impl Engine {
         let home = Home::open(dir)?;
         let current = open_store(&*env, home.current()?, &limits)?;
         home.clean()?;
-        Ok(Self { env, home, limits, current: RwLock::new(current), writing: Mutex::new(()) })
+        Ok(Self { env, home, limits, current: ArcSwap::from_pointee(current), writing: Mutex::new(()) })
     }
 
     /// The bounds that the engine keeps.
@@ -114,18 +152,18 @@ impl Engine {
         &self.limits
     }
 
-    pub(crate) fn current(&self) -> Current {
-        self.current.read().clone()
+    pub(crate) fn current(&self) -> Arc<Current> {
+        self.current.load_full()
     }
 
     /// The counters as of the last entry applied.
     pub fn meta(&self) -> Arc<StateMeta> {
-        self.current.read().meta.clone()
+        self.current.load().meta.clone()
     }
 
     /// The collections, as of the last entry applied.
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.current.read().catalog.clone()
+        self.current.load().catalog.clone()
     }
 
     /// A consistent view of the state as it is now.
@@ -133,21 +171,7 @@ impl Engine {
     /// # Errors
     /// When the storage fails.
     pub fn view(&self) -> Result<Arc<View>, Error> {
-        let current = {
-            let current = self.current.read();
-            if let Some(view) = &*current.view.lock() {
-                return Ok(view.clone());
-            }
-            current.clone()
-        };
-        let mut shared = current.view.lock();
-        if let Some(view) = &*shared {
-            return Ok(view.clone());
-        }
-        // A batch that is written and not in force yet may be in it: newer than asked is as good.
-        let view = Arc::new(View::new(&current, self.limits.clone())?);
-        *shared = Some(view.clone());
-        Ok(view)
+        self.current.load().view(&self.limits)
     }
 
     /// The membership last applied.
@@ -175,7 +199,7 @@ impl Engine {
         let current = self.current();
         let plan = apply::plan(&*current.store, &current.cached, &current.meta, entries)?;
         // Before the batch: see there.
-        current.cached.update(&plan.documents, plan.meta.revision);
+        current.cached.update(plan.batch.single_writes(DOC), plan.meta.revision);
         if planted!("change-outside-the-batch") {
             let (changes, rest) = plan.batch.split(crate::state::CHANGE);
             current.store.write(rest, false)?;
@@ -184,13 +208,10 @@ impl Engine {
             current.store.write(plan.batch, false)?;
         }
         let catalog = match plan.meta.catalog_revision == current.meta.catalog_revision {
-            true => current.catalog,
+            true => current.catalog.clone(),
             false => Arc::new(Catalog::load(&*current.store.snapshot(), plan.meta.catalog_revision)?),
         };
-        let next = Current { meta: Arc::new(plan.meta), catalog, view: Arc::default(), ..current };
-        // What it replaces may hold the last snapshot of its kind: given back when nobody waits for the lock any more.
-        let former = std::mem::replace(&mut *self.current.write(), next);
-        drop(former);
+        self.current.store(Arc::new(current.followed_by(plan.meta, catalog)));
         Ok(plan.applied)
     }
 
@@ -255,7 +276,7 @@ impl Engine {
         home::copy_store(dir, &next)?;
         let new = open_store(&*self.env, next, &self.limits)?;
         self.home.flip(new.generation.path())?;
-        let former = std::mem::replace(&mut *self.current.write(), new);
+        let former = self.current.swap(Arc::new(new));
         former.generation.retire();
         Ok(())
     }
@@ -272,7 +293,8 @@ impl Engine {
 
     /// Figures of the storage, and of what is kept of it in memory, for metrics.
     pub fn figures(&self) -> Vec<(&'static str, f64)> {
-        let Current { store, cached, .. } = self.current();
+        let current = self.current();
+        let Current { store, cached, .. } = &*current;
         store.figures().into_iter().chain(cached.figures()).collect()
     }
 }
@@ -284,7 +306,7 @@ fn open_store(env: &dyn Env, dir: PathBuf, limits: &Limits) -> Result<Current, E
     let (meta, generation) = (Arc::new(meta), Arc::new(Folder::new(dir)));
     let cached = Arc::new(DocumentCache::new(limits.document_cache_bytes_max));
     let helpers = Arc::new(Helpers::new(limits.query_helpers_max));
-    Ok(Current { store, meta, catalog, view: Arc::default(), cached, uses: Arc::default(), helpers, generation })
+    Ok(Current { store, meta, catalog, view: SharedView::default(), cached, uses: Arc::default(), helpers, generation })
 }
 
 fn read_meta(store: &dyn Store) -> Result<StateMeta, Error> {

@@ -23,6 +23,7 @@ pub mod index;
 pub mod json;
 pub mod kv;
 mod limits;
+mod maps;
 mod matcher;
 pub mod order;
 mod packed;

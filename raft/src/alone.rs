@@ -12,8 +12,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use openraft::RaftState;
-use parking_lot::Mutex;
 
 use crate::Raft;
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub(crate) struct Alone {
     raft: Raft,
     peers: Peers,
     log: LogStore,
-    found: Arc<Mutex<Option<Found>>>,
+    found: Arc<ArcSwapOption<Found>>,
 }
 
 impl Alone {
@@ -48,7 +48,8 @@ impl Alone {
     /// A read index, for a read that has arrived here, as long as what was found still holds. It is of the time when that was found:
     /// good enough for a node that has applied all that it has acknowledged, and for no other.
     pub(crate) fn confirm(&self) -> Option<ReadPoint> {
-        let found = (*self.found.lock())?;
+        let found = self.found.load();
+        let found = found.as_deref()?;
         let (vote, memberships) = self.log.standing();
         let leads = vote
             .is_some_and(|vote| (vote.leader_id.term, vote.leader_id.voted_for) == (found.point.term, self.node_id));
@@ -68,7 +69,7 @@ impl Alone {
             Some(Found { point, memberships: log.standing().1 })
         });
         let found = found.await.map_err(|fatal| Error::Fenced(fatal.to_string()))?;
-        *self.found.lock() = found;
+        self.found.store(found.map(Arc::new));
         Ok(found.map(|found| found.point))
     }
 }

@@ -1,6 +1,7 @@
 //! The fence: a node that can no longer vouch for its data answers nothing more and ends (A7).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -8,11 +9,13 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub struct Fence {
     reason: Arc<watch::Sender<Option<Arc<str>>>>,
+    /// The same, for who asks with each request.
+    fenced: Arc<AtomicBool>,
 }
 
 impl Default for Fence {
     fn default() -> Self {
-        Self { reason: Arc::new(watch::Sender::new(None)) }
+        Self { reason: Arc::new(watch::Sender::new(None)), fenced: Arc::default() }
     }
 }
 
@@ -26,6 +29,7 @@ impl Fence {
                 true
             }
         });
+        self.fenced.store(true, Ordering::Release);
         if first {
             tracing::error!(
                 reason,
@@ -36,7 +40,7 @@ impl Fence {
 
     /// Why the node is fenced, if it is.
     pub fn reason(&self) -> Option<Arc<str>> {
-        self.reason.borrow().clone()
+        if self.fenced.load(Ordering::Acquire) { self.reason.borrow().clone() } else { None }
     }
 
     /// Waits until the node is fenced; gives the reason.

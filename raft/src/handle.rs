@@ -192,9 +192,10 @@ impl Handle {
 
     /// A linearizable view, if this node may give it by its own word, and has applied what it must show.
     fn linearizable_at_once(&self) -> Result<Option<Arc<View>>, Error> {
-        let point = self.node.reads.confirm_at_once();
-        let reached = point.is_some_and(|point| self.node.applied.borrow().index >= point.index);
-        if reached { self.local().map(Some) } else { Ok(None) }
+        let Some(point) = self.node.reads.confirm_at_once() else { return Ok(None) };
+        // Taken after the read has arrived, so it shows what was acknowledged until then.
+        let view = self.local()?;
+        Ok((view.applied_index() >= point.index).then_some(view))
     }
 
     async fn linearizable(&self, deadline: Instant) -> Result<Read, Error> {

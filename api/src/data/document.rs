@@ -6,7 +6,7 @@ use aerodb_engine::view::Stored;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::auth::Caller;
 use crate::consistency::Freshness;
@@ -44,15 +44,26 @@ pub(crate) async fn get(
     path: DocumentPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut params = Params::parse(request.uri().query())?;
-    let freshness = Freshness::take(&mut params, request.headers())?;
+    answer(&state, &caller, &path, request.uri(), request.headers()).await
+}
+
+/// Answers a request of these parts, which asks for the document at `path`.
+pub(crate) async fn answer(
+    state: &ApiState,
+    caller: &Caller,
+    path: &DocumentPath,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let mut params = Params::parse(uri.query())?;
+    let freshness = Freshness::take(&mut params, headers)?;
     let select = params.take("select").map(|text| Select::parse(&text)).transpose()?;
     params.finish()?;
-    let conditions = ForRead::parse(request.headers())?;
+    let conditions = ForRead::parse(headers)?;
 
-    let reading = state.read_collection(&caller, freshness, &path.collection).await?;
-    let Some(stored) = find(&state, &reading, &path.id, freshness.as_of).await? else {
-        return Err(not_found(&path).at(reading.at));
+    let reading = state.read_collection(caller, freshness, &path.collection).await?;
+    let Some(stored) = find(state, &reading, &path.id, freshness.as_of).await? else {
+        return Err(not_found(path).at(reading.at));
     };
     let answer = match conditions.judge(stored.revision) {
         Verdict::Send => {

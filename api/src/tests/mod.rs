@@ -14,7 +14,7 @@ use aerodb_engine::Limits;
 use aerodb_engine::kv::rocks::RocksEnv;
 use aerodb_raft::{Fence, Handle, Options, Services, SystemClock, SystemMachine, TcpConnector, Threads};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::Value;
@@ -37,6 +37,16 @@ struct Api {
     handle: Handle,
     threads: Threads,
     _dir: TempDir,
+}
+
+/// `answer` as hyper sends it: it says how long a body is where nobody else has.
+fn as_sent(method: Method, mut answer: http::Response<Body>) -> http::Response<Body> {
+    let has_body =
+        method != Method::HEAD && ![StatusCode::NOT_MODIFIED, StatusCode::NO_CONTENT].contains(&answer.status());
+    if let Some(length) = answer.body().size_hint().exact().filter(|_| has_body) {
+        answer.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    answer
 }
 
 /// An answer, read whole.
@@ -106,11 +116,11 @@ impl Api {
 
     /// Sends a request with the service key, and its answer as soon as its head is there.
     async fn open(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> http::Response<Body> {
-        let mut request = Request::builder().method(method).uri(path).header("apikey", KEY);
+        let mut request = Request::builder().method(method.clone()).uri(path).header("apikey", KEY);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.service.answer(request.body(body).unwrap()).await
+        as_sent(method, self.service.answer(request.body(body).unwrap()).await)
     }
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {

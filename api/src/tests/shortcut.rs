@@ -10,11 +10,12 @@ async fn seen(
     path: &str,
     headers: &[(&str, &str)],
 ) -> (StatusCode, Vec<String>, Bytes) {
-    let mut request = Request::builder().method(method).uri(path).header("x-request-id", "the-same");
+    let mut request = Request::builder().method(method.clone()).uri(path).header("x-request-id", "the-same");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let (parts, body) = service.answer(request.body(Body::empty()).unwrap()).await.into_parts();
+    let answer = service.answer(request.body(Body::empty()).unwrap()).await;
+    let (parts, body) = as_sent(method, answer).into_parts();
     let mut lines: Vec<String> = parts.headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
     lines.sort();
     (parts.status, lines, axum::body::to_bytes(body, ANSWER_BYTES_MAX).await.unwrap())

@@ -1,10 +1,8 @@
 //! Turns effects into writes.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-
 use aerodb_proto as proto;
 use bytes::Bytes;
+use hashbrown::hash_map::Entry;
 use prost::Message;
 use proto::{CollectionCounts, Effects, StateMeta, effect::Kind};
 
@@ -14,6 +12,7 @@ use crate::catalog;
 use crate::document_cache::DocumentCache;
 use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
+use crate::maps::HashMap;
 use crate::packed::Packed;
 use crate::state::record::{self, Change, ChangeKind, Document, Past};
 use crate::state::{self, CHANGE, DOC, HISTORY, INDEX, INDEX_HISTORY, META, keys};
@@ -26,7 +25,8 @@ pub(super) struct Writer<'a> {
     pub(super) batch: WriteBatch,
     /// What this run has written so far in `meta` (`None`: deleted): later effects read it again.
     pending: HashMap<Vec<u8>, Option<Bytes>>,
-    documents: Documents,
+    /// What this run leaves of each document that it writes (`None`: deleted), by its key in `doc`.
+    documents: HashMap<Vec<u8>, Option<Bytes>>,
     /// Of each document of the entry that is said to be new, in their order: whether the store has none before this run.
     absent: std::vec::IntoIter<bool>,
     history: Vec<(Vec<u8>, Vec<u8>)>,
@@ -45,9 +45,6 @@ struct Retired {
     history: usize,
 }
 
-/// What a run leaves of each document that it writes (`None`: deleted), by its key in `doc`.
-pub(crate) type Documents = BTreeMap<Vec<u8>, Option<Bytes>>;
-
 impl<'a> Writer<'a> {
     pub(super) fn new(store: &'a dyn Store, cached: &'a DocumentCache, meta: StateMeta) -> Self {
         Self {
@@ -56,7 +53,7 @@ impl<'a> Writer<'a> {
             meta,
             batch: WriteBatch::new(),
             pending: HashMap::new(),
-            documents: Documents::new(),
+            documents: HashMap::new(),
             absent: Vec::new().into_iter(),
             history: Vec::new(),
             indexes: IndexWrites::default(),
@@ -66,29 +63,31 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The writes, and what they leave of each document.
+    /// The writes.
     ///
     /// A document that was written several times is written once, and what lies all over the tables goes in the order of
     /// its keys: each finds its place near the one before.
     ///
     /// # Errors
     /// When the storage fails.
-    pub(super) fn finish(mut self) -> Result<(WriteBatch, Documents), Error> {
+    pub(super) fn finish(mut self) -> Result<WriteBatch, Error> {
         for (collection, counts) in &self.counts {
             put_figures(&mut self.batch, keys::collection_counts(*collection), counts);
         }
         self.indexes.finish(self.store, &mut self.batch)?;
-        for (key, document) in &self.documents {
+        let mut documents: Vec<_> = self.documents.into_iter().collect();
+        documents.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (key, document) in documents {
             match document {
-                Some(document) => self.batch.put(DOC, key.clone(), document.clone()),
-                None => self.batch.delete(DOC, key.clone()),
+                Some(document) => self.batch.put(DOC, key, document),
+                None => self.batch.delete(DOC, key),
             }
         }
         self.history.sort_unstable();
         for (key, past) in self.history {
             self.batch.put(HISTORY, key, past);
         }
-        Ok((self.batch, self.documents))
+        Ok(self.batch)
     }
 
     pub(super) fn membership(&mut self, log_id: proto::LogId, membership: proto::Membership) {
@@ -212,7 +211,7 @@ impl<'a> Writer<'a> {
         // What was not there had no entries: whoever deleted it took them away.
         let fresh = put.previous_revision == 0;
         let former_entries = self.indexes.change(self.store, revision, (collection, &put.id), &put.indexes, fresh)?;
-        let (previous, id) = (put.previous_revision, put.id.to_vec());
+        let (previous, id) = (put.previous_revision, put.id);
         let event = Change { kind, previous, written: 0, id, former_entries };
         self.event(collection, position, event, Some(came), retired)
     }
@@ -227,7 +226,7 @@ impl<'a> Writer<'a> {
         self.documents.insert(key, None);
         let former_entries =
             self.indexes.change(self.store, revision, (collection, &delete.id), &delete.indexes, false)?;
-        let (kind, id) = (ChangeKind::Delete, delete.id.to_vec());
+        let (kind, id) = (ChangeKind::Delete, delete.id.clone());
         let event = Change { kind, previous, written: 0, id, former_entries };
         self.event(collection, position, event, None, retired)
     }

@@ -15,6 +15,8 @@ use aerodb_proto::IndexChange;
 pub(super) struct IndexWrites {
     /// By key in [`INDEX`]: what is there now (`None`: nothing).
     entries: BTreeMap<Vec<u8>, Option<Entry>>,
+    /// The same of documents that had none before, and which nobody has asked for since: most of all, and sorted once.
+    fresh: Vec<(Vec<u8>, Entry)>,
     /// By key in [`INDEX_HISTORY`].
     former: BTreeMap<Vec<u8>, Entry>,
     /// By collection and index.
@@ -41,6 +43,9 @@ impl IndexWrites {
         fresh: bool,
     ) -> Result<Vec<Vec<u8>>, Error> {
         let mut former = Vec::new();
+        if !fresh {
+            self.settle()?;
+        }
         for change in changes {
             let index = change.index_id;
             for entry in &change.removed {
@@ -63,12 +68,13 @@ impl IndexWrites {
             for entry in &change.added {
                 let (role, values) = split(entry)?;
                 let key = keys::index_entry(collection, index, values, id);
-                let stored = if fresh { None } else { self.entry(store, &key)? };
-                let former = self.entries.insert(key, Some(Entry { revision, role })).unwrap_or(stored);
-                if former.is_some() {
-                    return Err(Error::Inconsistent(format!(
-                        "index {index} of collection {collection} has an entry twice"
-                    )));
+                let entry = Entry { revision, role };
+                match fresh {
+                    true => self.fresh.push((key, entry)),
+                    false => {
+                        let stored = self.entry(store, &key)?;
+                        self.add(key, entry, stored)?;
+                    }
                 }
                 let delta = self.counts.entry((collection, index)).or_default();
                 delta.entries += 1;
@@ -79,9 +85,23 @@ impl IndexWrites {
         Ok(former)
     }
 
+    /// Adds an entry; `stored`: what the store has there, if this run has not touched it.
+    fn add(&mut self, key: Vec<u8>, entry: Entry, stored: Option<Entry>) -> Result<(), Error> {
+        match self.entries.insert(key, Some(entry)).unwrap_or(stored) {
+            Some(_) => Err(Error::Inconsistent("an index has an entry twice".into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whatever is asked for from now on is among the entries.
+    fn settle(&mut self) -> Result<(), Error> {
+        std::mem::take(&mut self.fresh).into_iter().try_for_each(|(key, entry)| self.add(key, entry, None))
+    }
+
     /// An index goes, and whatever this run did to it.
     pub(super) fn forget(&mut self, collection: u32, index: u32) {
         let prefix = keys::index_prefix(collection, index);
+        self.fresh.retain(|(key, _)| !key.starts_with(&prefix));
         self.entries.retain(|key, _| !key.starts_with(&prefix));
         self.former.retain(|key, _| !key.starts_with(&prefix));
         self.counts.remove(&(collection, index));
@@ -94,6 +114,16 @@ impl IndexWrites {
 
     /// Writes it all down.
     pub(super) fn finish(&mut self, store: &dyn Store, batch: &mut WriteBatch) -> Result<(), Error> {
+        if self.entries.is_empty() {
+            self.fresh.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            if self.fresh.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                return Err(Error::Inconsistent("an index has an entry twice".into()));
+            }
+            for (key, entry) in std::mem::take(&mut self.fresh) {
+                batch.put(INDEX, key, entry.encode());
+            }
+        }
+        self.settle()?;
         for (key, entry) in std::mem::take(&mut self.entries) {
             match entry {
                 Some(entry) => batch.put(INDEX, key, entry.encode()),

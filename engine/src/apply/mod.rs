@@ -17,7 +17,6 @@ use crate::error::Error;
 use crate::kv::{Store, WriteBatch};
 use crate::planted;
 use crate::state::{META, keys};
-pub(crate) use effects::Documents;
 use effects::Writer;
 
 /// A committed entry of the Raft log.
@@ -54,8 +53,6 @@ pub enum Applied {
 /// What a run of entries does, ready to be written.
 pub(crate) struct Plan {
     pub(crate) batch: WriteBatch,
-    /// What the batch leaves of each document that it writes, by its key.
-    pub(crate) documents: Documents,
     pub(crate) meta: StateMeta,
     pub(crate) applied: Vec<Applied>,
 }
@@ -86,9 +83,9 @@ pub(crate) fn plan(
         writer.meta.applied = Some(entry.log_id);
     }
     let meta = writer.meta;
-    let (mut batch, documents) = writer.finish()?;
+    let mut batch = writer.finish()?;
     batch.put(META, keys::STATE, meta.encode_to_vec());
-    Ok(Plan { batch, documents, meta, applied })
+    Ok(Plan { batch, meta, applied })
 }
 
 fn batch(writer: &mut Writer<'_>, term: u64, bytes: Bytes) -> Result<Applied, Error> {

@@ -2,6 +2,7 @@
 //! many are made of these.
 
 use aerodb_proto as proto;
+use bytes::Bytes;
 use proto::precondition::Kind as Condition;
 use proto::{Collection, DocumentRef, NewDocument, Precondition, Refusal, outcome};
 
@@ -90,16 +91,17 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     pub(super) fn insert(&mut self, to: &Target, document: &NewDocument) -> Result<Written, Stop> {
         let is_there = self.overlay.document(to.id, &document.id)?.is_some();
-        self.create(to, document, is_there)
+        let body = body::render(document, self.place.time_ms, self.place.time_ms, self.place.revision);
+        self.create(to, document, body, is_there)
     }
 
-    /// Inserts a document, unless one `is_there`.
-    fn create(&mut self, to: &Target, document: &NewDocument, is_there: bool) -> Result<Written, Stop> {
+    /// Inserts a document that is stored as `body`, unless one `is_there`.
+    fn create(&mut self, to: &Target, document: &NewDocument, body: Bytes, is_there: bool) -> Result<Written, Stop> {
         if is_there {
             let detail = format!("there is a document {:?} in {:?} already", document.id, to.name);
             return Err(Refusal { document_id: document.id.clone(), ..refusal("already_exists", detail) }.into());
         }
-        self.write(to, document, None)
+        self.stage(to, document, body, None)
     }
 
     pub(super) fn put(
@@ -175,9 +177,21 @@ impl Writer<'_> {
         document: &NewDocument,
         existing: Option<Document>,
     ) -> Result<Written, Stop> {
-        schema::check(self.overlay, to, &document.id, &document.fields)?;
         let created_ms = existing.as_ref().map_or(self.place.time_ms, |existing| existing.created_ms);
         let body = body::render(document, created_ms, self.place.time_ms, self.place.revision);
+        self.stage(to, document, body, existing)
+    }
+
+    /// Stages `document`, which is stored as `body`, over `existing`.
+    fn stage(
+        &mut self,
+        to: &Target,
+        document: &NewDocument,
+        body: Bytes,
+        existing: Option<Document>,
+    ) -> Result<Written, Stop> {
+        schema::check(self.overlay, to, &document.id, &document.fields)?;
+        let created_ms = existing.as_ref().map_or(self.place.time_ms, |existing| existing.created_ms);
         if body.len() > self.limits.document_bytes_max {
             let (bytes, max) = (body.len(), self.limits.document_bytes_max);
             let detail =
@@ -282,14 +296,16 @@ pub(super) fn insert(writer: &mut Writer<'_>, insert: &proto::InsertDocuments) -
     let mut documents = Vec::with_capacity(insert.documents.len());
     for (chunk, some) in insert.documents.chunks(FETCHED_MAX).enumerate() {
         let ids: Vec<&str> = some.iter().map(|document| &*document.id).collect();
-        for (place, (document, existing)) in some.iter().zip(writer.overlay.documents(to.id, &ids)?).enumerate() {
+        let bodies = body::render_new(some, writer.place.time_ms, writer.place.revision);
+        let found = writer.overlay.documents(to.id, &ids)?;
+        for (place, ((document, body), existing)) in some.iter().zip(bodies).zip(found).enumerate() {
             let index = chunk * FETCHED_MAX + place;
             // In ascending order.
             let unfit = insert.unfit.binary_search(&(index as u32)).is_ok();
             to.checked_version = if unfit { 0 } else { insert.schema_version };
             // This request itself may bring an id twice.
             let is_there = existing.is_some() || writer.overlay.is_staged(to.id, &document.id);
-            documents.push(writer.create(&to, document, is_there).map_err(|stop| stop.at(index))?.reference);
+            documents.push(writer.create(&to, document, body, is_there).map_err(|stop| stop.at(index))?.reference);
         }
     }
     let created = !documents.is_empty();

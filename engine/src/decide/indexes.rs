@@ -12,12 +12,13 @@ use aerodb_proto as proto;
 use bytes::Bytes;
 use proto::{Collection, Effect, IndexChange, IndexState, Refusal, effect::Kind, outcome};
 
-use super::documents::{Place, Stop, Target, read};
+use super::documents::{Place, Stop, Target};
 use super::overlay::Overlay;
 use super::{Decision, references, refusal, since};
+use crate::body::Reader;
 use crate::error::Error;
 use crate::index::{Entries, Index, Role, Unfit};
-use crate::json::Value;
+use crate::json::{Members, Value};
 use crate::limits::Limits;
 use crate::planted;
 use crate::state::keys;
@@ -48,9 +49,32 @@ impl Changes {
     }
 }
 
+/// Reads what indexes ask for, of one document after the other.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// The collection of the last one; before and after the change.
+    of: Option<(u32, Reader, Reader)>,
+    entry: Vec<u8>,
+}
+
+impl Reading {
+    fn of(&mut self, collection: u32, members: &Members) -> (&mut Reader, &mut Reader, &mut Vec<u8>) {
+        let of = self.of.take().filter(|(of, ..)| *of == collection);
+        let new = || (collection, Reader::new(members.clone()), Reader::new(members.clone()));
+        let (_, base, now) = self.of.insert(of.unwrap_or_else(new));
+        (base, now, &mut self.entry)
+    }
+}
+
+fn read<'r>(reader: &'r mut Reader, document: Option<&Document>) -> Result<Option<&'r Value>, Error> {
+    let read = document.map(|document| reader.read(&document.body)).transpose();
+    read.map_err(|e| Error::malformed("a document", e))
+}
+
 /// What changes in the indexes of `collection` when a document goes from `base` to `now`.
 pub(super) fn changes(
     overlay: &Overlay,
+    reading: &mut Reading,
     collection: u32,
     base: Option<&Document>,
     now: Option<&Document>,
@@ -58,15 +82,23 @@ pub(super) fn changes(
     let mut changes = Changes { indexes: Vec::new(), freed: Vec::new(), claimed: Vec::new() };
     let indexes = overlay.catalog().indexes(collection);
     let Some(members) = overlay.catalog().indexed_members(collection) else { return Ok(changes) };
-    let (base, now) =
-        (base.map(|base| read(base, members)).transpose()?, now.map(|now| read(now, members)).transpose()?);
+    let (read_base, read_now, entry) = reading.of(collection, members);
+    let (base, now) = (read(read_base, base)?, read(read_now, now)?);
     for index in indexes.iter().filter(|index| index.is_kept()) {
-        let entries = |document: &Option<Value>| match document {
+        if let (None, Some(now), false) = (base, now, index.definition.unique) {
+            let added = index.new_entries(now, entry).map_err(|unfit| refused(&unfit))?;
+            if !added.is_empty() {
+                let (removed, building) = (Vec::new(), index.is_building());
+                changes.indexes.push(IndexChange { index_id: index.definition.id, removed, added, building });
+            }
+            continue;
+        }
+        let entries = |document: Option<&Value>| match document {
             Some(document) => index.entries(document),
             None => Ok(Entries::new()),
         };
         // What was stored before the index may not fit it; a build that meets it fails, and there is nothing to remove.
-        let (before, after) = (entries(&base).unwrap_or_default(), entries(&now).map_err(|unfit| refused(&unfit))?);
+        let (before, after) = (entries(base).unwrap_or_default(), entries(now).map_err(|unfit| refused(&unfit))?);
         let building = index.is_building();
         let without = |all: &Entries, other: &Entries| -> Vec<Bytes> {
             let differs = |(values, role): &(&Vec<u8>, &Role)| building || other.get(*values) != Some(*role);

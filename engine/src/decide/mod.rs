@@ -99,7 +99,7 @@ impl Decider {
     pub fn begin(engine: Arc<Engine>, term: u64) -> Result<Self, Error> {
         let current = engine.current();
         let (seq, revision, time_ms) = (current.meta.seq, current.meta.revision, current.meta.time_ms);
-        let overlay = Overlay::new(engine.clone(), current);
+        let overlay = Overlay::new(engine.clone(), &current);
         Ok(Self { engine, term, seq, revision, time_ms, overlay, building: Building::default() })
     }
 
@@ -207,14 +207,14 @@ impl Decider {
         };
         self.building.opens_session |= matches!(result, proto::outcome::Result::Session(_));
         let outcome = Outcome { revision, time_ms, changed, result: Some(result) };
-        let record = without_bodies(outcome.clone());
+        let record = without_bodies(&outcome);
         let seq = self.next_seq();
         let idempotency = remember.map(|key| key.record(time_ms, record.clone()));
         if let Some(record) = &idempotency {
             self.overlay.remember_idempotency(seq, record.clone());
         }
         if let Some(number) = number {
-            self.overlay.remember_outcome(seq, number, record.clone());
+            self.overlay.remember_outcome(seq, number, &record);
         }
         self.overlay.commit(seq, revision);
         if changed {
@@ -290,9 +290,21 @@ fn refusal(code: &str, detail: impl Into<String>) -> Refusal {
 }
 
 /// Records keep ids and revisions; bodies are rendered anew from the state (rule 6).
-fn without_bodies(mut outcome: Outcome) -> Outcome {
-    for (_, document) in outcome.documents_mut() {
-        document.body = bytes::Bytes::new();
-    }
-    outcome
+fn without_bodies(outcome: &Outcome) -> Outcome {
+    let Some(proto::outcome::Result::Documents(documents)) = &outcome.result else {
+        let mut record = outcome.clone();
+        record.documents_mut().for_each(|(_, document)| document.body.clear());
+        return record;
+    };
+    // Of many documents: without a second owner for each body.
+    let bodiless = |one: &proto::DocumentRef| {
+        let (id, revision, body) = (one.id.clone(), one.revision, bytes::Bytes::new());
+        proto::DocumentRef { id, revision, body }
+    };
+    let record = proto::Documents {
+        collection: documents.collection.clone(),
+        documents: documents.documents.iter().map(bodiless).collect(),
+        ..*documents
+    };
+    Outcome { result: Some(proto::outcome::Result::Documents(record)), ..*outcome }
 }

@@ -4,12 +4,11 @@
 //! Notes of the command being decided are staged: they count at once (a second document of one command sees the
 //! first), and become part of the overlay with [`Overlay::commit`] or vanish with [`Overlay::discard`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aerodb_proto as proto;
 use bytes::Bytes;
-use indexmap::IndexMap;
 use prost::Message;
 use proto::effect::Kind;
 use proto::{Effect, IdempotencyRecord, Outcome};
@@ -23,13 +22,11 @@ use crate::engine::{Current, Engine};
 use crate::error::Error;
 use crate::index::Index;
 use crate::kv::Snapshot;
+use crate::maps::{DocKey, DocRef, HashMap, IndexMap};
 use crate::packed::Packed;
 use crate::planted;
 use crate::state::record::{self, Document};
 use crate::state::{INDEX, META, keys};
-
-/// A document, by its collection and its id.
-pub(super) type DocKey = (u32, String);
 
 /// Documents that are fetched at a time, at most: more are no cheaper, and may be large.
 pub(super) const FETCHED_MAX: usize = 64;
@@ -49,7 +46,8 @@ pub(super) struct Overlay {
     identity_known: bool,
     idempotency: HashMap<Vec<u8>, (u64, IdempotencyRecord)>,
     idempotency_bytes: u64,
-    pub(super) outcomes: HashMap<(u64, u64), (u64, Outcome)>,
+    /// Outcomes of commands, encoded: of many documents they are long, and nearly none is asked for.
+    outcomes: HashMap<(u64, u64), Vec<u8>>,
     pub(super) sessions: SessionNotes,
     /// Whom a value of a unique index belongs to (`None`: nobody), by the key of its entries without an id.
     owners: HashMap<Vec<u8>, (u64, Option<String>)>,
@@ -92,31 +90,31 @@ enum Note {
     Document(DocKey),
     Owner(Vec<u8>),
     Referrer(Vec<u8>, String),
-    Outcome(Number),
+    Outcome((u64, u64)),
     Idempotency(Vec<u8>),
 }
 
 impl Overlay {
-    pub(super) fn new(engine: Arc<Engine>, current: Current) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, current: &Current) -> Self {
         Self {
             engine,
-            documents: HashMap::new(),
-            staged: IndexMap::new(),
+            documents: HashMap::default(),
+            staged: IndexMap::default(),
             staged_bytes: 0,
             journal: None,
             next_collection_id: current.meta.next_collection_id.max(crate::catalog::API_KEYS),
             identity_known: !current.catalog.is_empty(),
-            catalog: current.catalog,
+            catalog: current.catalog.clone(),
             staged_catalog: None,
-            idempotency: HashMap::new(),
+            idempotency: HashMap::default(),
             idempotency_bytes: current.meta.idempotency_bytes,
-            outcomes: HashMap::new(),
+            outcomes: HashMap::default(),
             sessions: SessionNotes::default(),
-            owners: HashMap::new(),
-            staged_owners: HashMap::new(),
+            owners: HashMap::default(),
+            staged_owners: HashMap::default(),
             referrers: PendingReferrers::default(),
-            progress: HashMap::new(),
-            watermarks: HashMap::new(),
+            progress: HashMap::default(),
+            watermarks: HashMap::default(),
             notes: VecDeque::new(),
         }
     }
@@ -152,10 +150,9 @@ impl Overlay {
 
     /// The document as the command finds it, after what it has done itself.
     pub(super) fn document(&self, collection: u32, id: &str) -> Result<Option<Document>, Error> {
-        let key = (collection, id.to_owned());
-        match self.staged.get(&key) {
+        match self.staged.get(&DocRef(collection, id)) {
             Some(staged) => Ok(staged.now.clone()),
-            None => self.decided(&key),
+            None => self.decided(collection, id),
         }
     }
 
@@ -163,8 +160,8 @@ impl Overlay {
     pub(super) fn documents(&self, collection: u32, ids: &[&str]) -> Result<Vec<Option<Document>>, Error> {
         let (mut found, mut places, mut keys) = (Vec::with_capacity(ids.len()), Vec::new(), Packed::default());
         for id in ids {
-            let key = (collection, (*id).to_owned());
-            let known = self.staged.get(&key).map(|staged| &staged.now).or_else(|| self.pending(&key));
+            let staged = self.staged.get(&DocRef(collection, id)).map(|staged| &staged.now);
+            let known = staged.or_else(|| self.pending(collection, id));
             if known.is_none() {
                 places.push(found.len());
                 keys.push(keys::doc_parts(&collection.to_be_bytes(), id.as_bytes()));
@@ -179,22 +176,21 @@ impl Overlay {
 
     /// The document as it was before the command.
     pub(super) fn base(&self, collection: u32, id: &str) -> Result<Option<Document>, Error> {
-        let key = (collection, id.to_owned());
-        match self.staged.get(&key) {
+        match self.staged.get(&DocRef(collection, id)) {
             Some(staged) => Ok(staged.base.clone()),
-            None => self.decided(&key),
+            None => self.decided(collection, id),
         }
     }
 
     /// The revision at which a command that is decided and not applied yet has deleted the document.
     pub(super) fn pending_deletion(&self, collection: u32, id: &str) -> Option<u64> {
-        let pending = self.documents.get(&(collection, id.to_owned()))?;
+        let pending = self.documents.get(&DocRef(collection, id))?;
         pending.document.is_none().then_some(pending.revision)
     }
 
     /// Whether a command that is decided and not applied yet has written the document.
     pub(super) fn is_pending(&self, collection: u32, id: &str) -> bool {
-        self.documents.contains_key(&(collection, id.to_owned()))
+        self.documents.contains_key(&DocRef(collection, id))
     }
 
     /// The documents of a collection that commands write which are decided and not applied yet, as the last of them leaves
@@ -219,28 +215,28 @@ impl Overlay {
         self.staged.len()
     }
 
-    fn decided(&self, key: &DocKey) -> Result<Option<Document>, Error> {
-        match self.pending(key) {
+    fn decided(&self, collection: u32, id: &str) -> Result<Option<Document>, Error> {
+        match self.pending(collection, id) {
             Some(pending) => Ok(pending.clone()),
-            None => self.engine.current().document(&keys::doc(key.0, key.1.as_bytes())),
+            None => self.engine.current().document(&keys::doc(collection, id.as_bytes())),
         }
     }
 
     /// What commands that are decided and not applied yet leave of the document, if any of them writes it.
-    fn pending(&self, key: &DocKey) -> Option<&Option<Document>> {
-        let pending = self.documents.get(key).filter(|_| !planted!("decide-without-overlay"))?;
+    fn pending(&self, collection: u32, id: &str) -> Option<&Option<Document>> {
+        let pending = self.documents.get(&DocRef(collection, id)).filter(|_| !planted!("decide-without-overlay"))?;
         Some(&pending.document)
     }
 
     /// The document before the command and now, if the command has written it.
     pub(super) fn written(&self, collection: u32, id: &str) -> Option<(Option<Document>, Option<Document>)> {
-        let staged = self.staged.get(&(collection, id.to_owned()))?;
+        let staged = self.staged.get(&DocRef(collection, id))?;
         Some((staged.base.clone(), staged.now.clone()))
     }
 
     /// Whether the command has written the document.
     pub(super) fn is_staged(&self, collection: u32, id: &str) -> bool {
-        self.staged.contains_key(&(collection, id.to_owned()))
+        self.staged.contains_key(&DocRef(collection, id))
     }
 
     /// The documents that the command deletes, of collections that others refer to.
@@ -302,11 +298,13 @@ impl Overlay {
         let (mut effects, mut indexed) = (Vec::with_capacity(self.staged.len()), Vec::new());
         let mut referring = Vec::new();
         let limits = self.engine.limits();
+        let mut reading = indexes::Reading::default();
         let (mut bytes, bytes_max) = (0, limits.command_entries_bytes_max);
         let (mut entries, entries_max) = (0, limits.command_entries_max);
         for ((collection, id), staged) in &self.staged {
             let (base, now) = (staged.base.as_ref(), staged.now.as_ref());
-            let mut changes = indexes::changes(self, *collection, base, now).map_err(|stop| stop.of_document(id))?;
+            let changes = indexes::changes(self, &mut reading, *collection, base, now);
+            let mut changes = changes.map_err(|stop| stop.of_document(id))?;
             let indexes = std::mem::take(&mut changes.indexes);
             referring.extend(references::referring(self.catalog(), *collection, id, &indexes));
             bytes += indexes.iter().map(indexes::bytes).sum::<usize>();
@@ -455,9 +453,16 @@ impl Overlay {
         self.idempotency_bytes = self.idempotency_bytes.saturating_sub(bytes);
     }
 
-    pub(super) fn remember_outcome(&mut self, seq: u64, number: Number, outcome: Outcome) {
-        self.notes.push_back((seq, Note::Outcome(number)));
-        self.outcomes.insert((number.session, number.number), (seq, outcome));
+    pub(super) fn remember_outcome(&mut self, seq: u64, number: Number, outcome: &Outcome) {
+        self.notes.push_back((seq, Note::Outcome((number.session, number.number))));
+        self.outcomes.insert((number.session, number.number), outcome.encode_to_vec());
+    }
+
+    /// The outcome of a command that is decided and not applied yet.
+    pub(super) fn outcome(&self, number: Number) -> Result<Option<Outcome>, Error> {
+        let bytes = self.outcomes.get(&(number.session, number.number));
+        let outcome = bytes.map(|bytes| Outcome::decode(&**bytes)).transpose();
+        outcome.map_err(|e| Error::malformed("a remembered outcome", e))
     }
 
     /// Notes the watermark; false when it does not rise.
@@ -508,7 +513,7 @@ impl Overlay {
                 }
                 Note::Referrer(key, id) => self.referrers.prune(&key, &id, seq),
                 Note::Outcome(number) => {
-                    self.outcomes.remove(&(number.session, number.number));
+                    self.outcomes.remove(&number);
                 }
                 Note::Idempotency(digest) => {
                     self.idempotency.remove(&digest);

@@ -54,8 +54,8 @@ impl Overlay {
         if session.acknowledged.contains(number.number) {
             return Ok(Known::Acknowledged);
         }
-        if let Some((_, outcome)) = self.outcomes.get(&(number.session, number.number)) {
-            return Ok(Known::Decided(outcome.clone()));
+        if let Some(outcome) = self.outcome(number)? {
+            return Ok(Known::Decided(outcome));
         }
         if number.first_attempt {
             return Ok(Known::New);

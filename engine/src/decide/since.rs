@@ -29,7 +29,7 @@ pub(super) fn changed(
         if events > events_max {
             return Err(refusal("prepared_too_early", "too much has changed since").into());
         }
-        let id = String::from_utf8(record::Change::decode(value).map_err(Error::from)?.id);
+        let id = String::from_utf8(record::Change::decode(value).map_err(Error::from)?.id.into());
         ids.insert(id.map_err(|e| Error::malformed("a change", e))?);
     }
     // What a watermark lets go may go at once, from under the scan as well.

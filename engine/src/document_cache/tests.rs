@@ -8,8 +8,9 @@ fn key(number: usize) -> Vec<u8> {
     format!("key {number}").into_bytes()
 }
 
-fn written(documents: impl IntoIterator<Item = (usize, Option<Vec<u8>>)>) -> Documents {
-    documents.into_iter().map(|(number, document)| (key(number), document.map(Bytes::from))).collect()
+fn update(cache: &DocumentCache, documents: impl IntoIterator<Item = (usize, Option<Vec<u8>>)>, revision: u64) {
+    let written: Vec<_> = documents.into_iter().map(|(number, document)| (key(number), document)).collect();
+    cache.update(written.iter().map(|(key, document)| (&**key, document.as_deref())), revision);
 }
 
 /// Whatever is found is what was taken in last, and what was just taken in is found.
@@ -25,14 +26,14 @@ fn what_is_found_was_taken_in_last() {
                 0 | 1 => {
                     let document =
                         vec![revision as u8; dice.below(if bytes_max > 10_000 { 600 } else { 100 }) as usize];
-                    cache.update(&written([(number, Some(document.clone()))]), revision);
+                    update(&cache, [(number, Some(document.clone()))], revision);
                     let found = cache.get(&key(number));
                     assert!(found.is_none_or(|found| found == document), "{number} at {revision}");
                     assert!(bytes_max < 20_000 || cache.get(&key(number)).is_some(), "{number} at {revision}");
                     model.insert(number, document);
                 }
                 2 if dice.below(4) == 0 => {
-                    cache.update(&written([(number, None)]), revision);
+                    update(&cache, [(number, None)], revision);
                     assert_eq!(cache.get(&key(number)), None);
                     model.remove(&number);
                 }
@@ -64,10 +65,10 @@ fn what_is_found_was_taken_in_last() {
 #[test]
 fn what_is_older_than_the_last_write_is_not_taken_in() {
     let cache = DocumentCache::new(1 << 20);
-    cache.update(&written([(1, Some(b"new".to_vec()))]), 5);
+    update(&cache, [(1, Some(b"new".to_vec()))], 5);
     cache.fill(&key(1), b"old", 4);
     assert_eq!(cache.get(&key(1)).as_deref(), Some(&b"new"[..]));
-    cache.update(&written([(1, None)]), 6);
+    update(&cache, [(1, None)], 6);
     cache.fill(&key(1), b"old", 5);
     assert_eq!(cache.get(&key(1)), None);
 }
@@ -92,7 +93,7 @@ fn what_is_asked_for_outlives_what_is_not() {
 fn memory_follows_what_there_is() {
     let cache = DocumentCache::new(64 << 20);
     for revision in 1..=200_000 {
-        cache.update(&written([((revision % 500) as usize, Some(vec![7; 400]))]), revision);
+        update(&cache, [((revision % 500) as usize, Some(vec![7; 400]))], revision);
     }
     let spanned: usize = cache.shards.iter().map(Shard::spanned_bytes).sum();
     assert!(spanned <= 16 * 2 * (128 << 10), "{spanned} bytes for 500 documents");
@@ -141,7 +142,7 @@ fn readers_see_whole_documents_or_none() {
             let mut dice = Dice::new(3);
             for revision in 1..300_000 {
                 let number = dice.below(KEYS as u64) as usize;
-                cache.update(&written([(number, Some(document(number, revision)))]), revision);
+                update(&cache, [(number, Some(document(number, revision)))], revision);
             }
             done.store(true, Ordering::Relaxed);
             for reader in readers {
@@ -157,12 +158,12 @@ fn figures_say_what_is_here_and_what_was_not() {
     let cache = DocumentCache::new(1 << 20);
     let figures = || cache.figures().map(|(_, figure)| figure as u64);
     assert_eq!(figures(), [0, 0, 0]);
-    cache.update(&written((0..3).map(|number| (number, Some(vec![1; 100])))), 1);
+    update(&cache, (0..3).map(|number| (number, Some(vec![1; 100]))), 1);
     assert!(cache.get(&key(1)).is_some() && cache.get(&key(7)).is_none());
     let keys: Vec<Vec<u8>> = [2, 8, 9].map(key).into();
     assert_eq!(cache.get_many(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>()).iter().flatten().count(), 1);
     let [documents, bytes, misses] = figures();
     assert!(documents == 3 && misses == 3 && (300..400).contains(&bytes), "{documents} {bytes} {misses}");
-    cache.update(&written([(1, None)]), 2);
+    update(&cache, [(1, None)], 2);
     assert_eq!(figures()[0], 2);
 }

@@ -145,9 +145,23 @@ impl Index {
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(document)) {
             return Ok(Entries::new());
         }
-        match self.only_entry(document) {
-            Some(only) => Ok(Entries::from([(only, Role::Whole)])),
-            None => self.all_entries(document),
+        let mut only = Vec::with_capacity(TYPICAL_VALUES_BYTES);
+        match self.only_entry(document, &mut only) {
+            true => Ok(Entries::from([(only, Role::Whole)])),
+            false => self.all_entries(document),
+        }
+    }
+
+    /// The same of a new document, as the log carries them. `entry`: memory to work with.
+    pub(crate) fn new_entries(&self, document: &Value, entry: &mut Vec<u8>) -> Result<Vec<Bytes>, Unfit> {
+        if self.filter.as_ref().is_some_and(|filter| !filter.matches(document)) {
+            return Ok(Vec::new());
+        }
+        entry.clear();
+        entry.push(Role::Whole.byte());
+        match self.only_entry(document, entry) {
+            true => Ok(vec![Bytes::copy_from_slice(entry)]),
+            false => Ok(self.all_entries(document)?.iter().map(|(values, role)| role.entry(values)).collect()),
         }
     }
 
@@ -176,19 +190,19 @@ impl Index {
         Ok(entries)
     }
 
-    /// The values of the only entry that `document` has, where each path leads to one value, not an array, and that is short: that is
-    /// nearly every document. `None` where more is to be looked at.
-    fn only_entry(&self, document: &Value) -> Option<Vec<u8>> {
-        let mut values = Vec::with_capacity(TYPICAL_VALUES_BYTES);
+    /// Appends the values of the only entry that `document` has, where each path leads to one value, not an array, and that is short:
+    /// that is nearly every document. False where more is to be looked at; what was appended is then of no use.
+    fn only_entry(&self, document: &Value, values: &mut Vec<u8>) -> bool {
+        let begin = values.len();
         for field in &self.fields {
             let value = match field.path.single(document) {
-                Reached::One(Value::Array(_)) | Reached::Many => return None,
+                Reached::One(Value::Array(_)) | Reached::Many => return false,
                 Reached::One(value) => value,
                 Reached::Missing => &Value::Null,
             };
-            field.encode(value, &mut values);
+            field.encode(value, values);
         }
-        (values.len() <= INDEX_ENTRY_BYTES_MAX).then_some(values)
+        values.len() - begin <= INDEX_ENTRY_BYTES_MAX
     }
 
     /// Whether an entry claims its values in a unique index: null and missing values are not compared.
@@ -322,9 +336,12 @@ mod tests {
             let document = Value::Object(vec![("a".into(), a), ("b".into(), b)]);
             for fields in [&[("a", descending)][..], &[("a.b", false)], &[("a.0", false), ("c", descending)], &[("b", true), ("a.b.0", false)]] {
                 let index = index(fields, "");
-                if let Some(only) = index.only_entry(&document) {
+                let mut only = Vec::new();
+                if index.only_entry(&document, &mut only) {
                     prop_assert_eq!(index.all_entries(&document), Ok(Entries::from([(only, Role::Whole)])));
                 }
+                let in_log = index.entries(&document).map(|all| all.iter().map(|(values, role)| role.entry(values)).collect());
+                prop_assert_eq!(index.new_entries(&document, &mut b"left".to_vec()), in_log);
             }
         }
     }

@@ -61,6 +61,15 @@ impl WriteBatch {
         self.writes.push(Write::DeleteRange { cf, from: from.into(), to: to.into() });
     }
 
+    /// What the batch puts (`None`: deletes) at single keys of `cf`, in its order.
+    pub(crate) fn single_writes(&self, cf: Cf) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.writes.iter().filter_map(move |write| match write {
+            Write::Put { cf: of, key, value } if *of == cf => Some((&**key, Some(&**value))),
+            Write::Delete { cf: of, key } if *of == cf => Some((&**key, None)),
+            _ => None,
+        })
+    }
+
     /// Appends all writes of `other`.
     pub fn append(&mut self, mut other: WriteBatch) {
         self.writes.append(&mut other.writes);

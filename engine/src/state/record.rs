@@ -114,7 +114,7 @@ pub(crate) struct Change {
     pub(crate) kind: ChangeKind,
     /// The revision of the version before; 0 when there was none.
     pub(crate) previous: u64,
-    pub(crate) id: Vec<u8>,
+    pub(crate) id: Bytes,
     /// Bytes of history that were written in the collection ([`Change::bytes`]), up to this event and with it; 0: written before
     /// there was a count.
     pub(crate) written: u64,
@@ -151,7 +151,7 @@ impl Change {
             bytes.extend_from_slice(&self.id);
             return bytes;
         }
-        for part in std::iter::once(&self.id).chain(&self.former_entries) {
+        for part in std::iter::once(&*self.id).chain(self.former_entries.iter().map(Vec::as_slice)) {
             bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
             bytes.extend_from_slice(part);
         }
@@ -176,7 +176,8 @@ impl Change {
         let written = if counted { word(bytes, 10).ok_or_else(|| damaged("change"))? } else { 0 };
         let mut rest = &bytes[if counted { 18 } else { 10 }..];
         if !with_entries {
-            return Ok(Self { kind, previous, written, id: rest.to_vec(), former_entries: Vec::new() });
+            let id = Bytes::copy_from_slice(rest);
+            return Ok(Self { kind, previous, written, id, former_entries: Vec::new() });
         }
         let mut parts = Vec::new();
         while let Some((length, after)) = rest.split_first_chunk::<4>() {
@@ -188,7 +189,7 @@ impl Change {
         if parts.is_empty() || !rest.is_empty() {
             return Err(damaged("change"));
         }
-        Ok(Self { kind, previous, written, id: parts.remove(0), former_entries: parts })
+        Ok(Self { kind, previous, written, id: parts.remove(0).into(), former_entries: parts })
     }
 }
 
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(Past::decode(past.encode()).ok(), Some(past));
         for former_entries in [vec![], vec![b"one".to_vec(), vec![]]] {
             for written in [0, 9] {
-                let (id, former_entries) = (b"x".to_vec(), former_entries.clone());
+                let (id, former_entries) = (Bytes::from_static(b"x"), former_entries.clone());
                 let change = Change { kind: ChangeKind::Delete, previous: 3, written, id, former_entries };
                 assert_eq!(Change::decode(&change.encode()).ok(), Some(change));
             }

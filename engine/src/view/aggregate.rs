@@ -4,10 +4,9 @@
 //! by the group's values where that leaves a tie, so pages of them are exact as pages of documents are.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use aerodb_proto::Collection;
+use hashbrown::hash_map::Entry;
 use parking_lot::Mutex;
 
 use super::cursor::Position;
@@ -19,6 +18,7 @@ use super::{ReadError, View};
 use crate::exact::{EXACT_SUM_BYTES, ExactSum};
 use crate::index::encode;
 use crate::json::{Path, Reached, Value};
+use crate::maps::HashMap;
 use crate::order::Order;
 
 /// Paths of a grouping at most.
@@ -297,7 +297,7 @@ impl<'a> Groups<'a> {
     fn begin(&mut self, key: Vec<u8>, values: Vec<Value>) -> &mut Group {
         self.bytes += self.bytes_of(&key);
         let tallies = self.grouping.aggregates.iter().map(|(_, aggregate)| aggregate.begin()).collect();
-        self.rows.entry(key).insert_entry(Group { values, tallies }).into_mut()
+        self.rows.entry(key).insert(Group { values, tallies }).into_mut()
     }
 
     fn bytes_of(&self, key: &[u8]) -> isize {

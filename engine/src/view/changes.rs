@@ -84,7 +84,7 @@ impl View {
         position: u32,
         event: record::Change,
     ) -> Result<Change, ReadError> {
-        let id = String::from_utf8(event.id).map_err(|e| crate::Error::malformed("a change", e))?;
+        let id = String::from_utf8(event.id.into()).map_err(|e| crate::Error::malformed("a change", e))?;
         let after = match event.kind {
             ChangeKind::Delete => None,
             ChangeKind::Insert | ChangeKind::Update => self.image(collection.id, &id, revision)?,

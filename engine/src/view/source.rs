@@ -1,6 +1,5 @@
 //! Where the documents of a list come from: a scan by id, or ids that are fetched: known ones, or those that indexes lead to.
 
-use std::collections::HashSet;
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use super::plan::{Access, ById, How, Merged};
 use super::run::Run;
 use super::{ReadError, View};
 use crate::index::{Stretch, Through};
+use crate::maps::HashSet;
 use crate::packed::Packed;
 use crate::state::keys;
 use crate::state::record::Document;

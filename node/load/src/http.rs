@@ -2,6 +2,7 @@
 //! each microsecond of its own is one that is missing there. One write and one read for a request, and no copy that is not
 //! needed; the answer's head is parsed by `httparse`, its body is not looked at unless it is an error's.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,11 +33,16 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// Writes a request. `path` is in parts, and begins with a slash.
     pub fn write(&mut self, method: &str, path: &[&str], body: Option<&[u8]>) {
+        self.write_with(method, path, "", body);
+    }
+
+    /// The same, with more header lines, each with its end.
+    pub fn write_with(&mut self, method: &str, path: &[&str], lines: &str, body: Option<&[u8]>) {
         let Node { prefix, head, .. } = self.node;
         // By parts, and not by `write!`, which would take a tenth of all that a read costs here.
         let mut add = |text: &str| self.out.extend_from_slice(text.as_bytes());
         [method, " ", prefix].into_iter().chain(path.iter().copied()).for_each(&mut add);
-        [" HTTP/1.1\r\n", head].into_iter().for_each(&mut add);
+        [" HTTP/1.1\r\n", head, lines].into_iter().for_each(&mut add);
         if let Some(body) = body {
             add(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
         }
@@ -201,9 +207,11 @@ enum Body {
 impl Head {
     /// Reads a head; none if it is not whole yet.
     fn parse(answer: &[u8]) -> Result<Option<Self>, Failure> {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(answer).map_err(|_| Failure::Broken("not_http"))?;
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut response, answer, &mut headers)
+            .map_err(|_| Failure::Broken("not_http"))?;
         let httparse::Status::Complete(length) = parsed else { return Ok(None) };
         let status = response.code.unwrap_or(0);
         let (mut body, mut closes) = (Body::Bytes(0), false);

@@ -1,6 +1,9 @@
 //! What each connection does: take the time of a request, send it, note how long it took.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -56,19 +59,20 @@ impl<T: Target> Worker<T> {
         };
         session.open().await;
         tokio::time::sleep_until(self.schedule.start.into()).await;
+        let timeout = self.tools.load.timeout;
+        let mut patience = pin!(tokio::time::sleep(timeout));
         while let Some(ticket) = self.schedule.next().await {
             if ticket.too_late {
                 self.stats.unsent += 1;
                 continue;
             }
             let (kind, request) = self.request();
-            let timeout = self.tools.load.timeout;
-            let answer = tokio::time::timeout(timeout, session.perform(&request)).await;
-            let result = answer.unwrap_or(Err(Failure::TIMEOUT));
+            let result = within(timeout, patience.as_mut(), session.perform(&request)).await;
+            let now = Instant::now();
             self.schedule.count_answer();
             self.stats.answered += 1;
             if ticket.intended >= self.schedule.measured_from {
-                self.stats.record(kind, ticket.intended, Instant::now(), &result);
+                self.stats.record(kind, ticket.intended, now, &result);
             }
             if let Err(failure) = result {
                 if matches!(failure, Failure::Broken(_)) {
@@ -94,4 +98,29 @@ impl<T: Target> Worker<T> {
         };
         (Kind::Write, request)
     }
+}
+
+/// What `performing` gives, if it does so in `timeout`. The timer is used again and again, and moved on only where it goes off too
+/// early: one that is made and taken back for each request would be a twentieth of what a read costs here.
+async fn within(
+    timeout: Duration,
+    mut timer: Pin<&mut tokio::time::Sleep>,
+    performing: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let mut performing = pin!(performing);
+    let mut deadline = None;
+    poll_fn(|context| {
+        if let Poll::Ready(result) = performing.as_mut().poll(context) {
+            return Poll::Ready(result);
+        }
+        let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + timeout);
+        while timer.as_mut().poll(context).is_ready() {
+            if tokio::time::Instant::now() >= deadline {
+                return Poll::Ready(Err(Failure::TIMEOUT));
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    })
+    .await
 }

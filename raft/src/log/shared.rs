@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use aerodb_engine::kv::Store;
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::records::{self, Stored};
-use super::state::{Place, Plan, State};
+use super::state::{Place, Plan, Standing, State};
 use super::{Error, LogHooks, LogOptions};
 use crate::spawn::{Spawner, run_blocking};
 use crate::types::Entry;
@@ -18,6 +19,8 @@ pub(super) struct Shared {
     pub(super) hooks: LogHooks,
     /// Held for moments only, never across input or output.
     pub(super) state: Mutex<State>,
+    /// Of that state, without its lock.
+    pub(super) standing: Arc<ArcSwap<Standing>>,
 }
 
 /// What to read.

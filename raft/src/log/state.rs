@@ -2,6 +2,10 @@
 //!
 //! All changes are made here, in memory, when they are asked for; each answers with the work that makes them durable.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 use super::Error;
 use super::records::Stored;
 use super::ring::Ring;
@@ -19,8 +23,7 @@ pub(super) struct State {
     committed: Committed,
     /// True while the writer has not been told of `committed`.
     committed_is_news: bool,
-    /// The vote as it is on disk.
-    vote: Option<Vote>,
+    standing: Arc<ArcSwap<Standing>>,
     /// Bytes of log up to the first entry and up to the end of the last one.
     start_bytes: u64,
     end_bytes: u64,
@@ -29,9 +32,17 @@ pub(super) struct State {
     jobs_done: u64,
     /// Grows with each truncation: what was read from disk meanwhile may mix two histories.
     truncations: u64,
-    /// Memberships appended since the start.
-    memberships: u64,
     failed: Option<Error>,
+}
+
+/// What a node that is its cluster's only member asks for with each read: so it is read without the lock. It changes while that is
+/// held, before anybody can act on the change.
+#[derive(Clone, Copy)]
+pub(super) struct Standing {
+    /// The vote as it is on disk.
+    pub(super) vote: Option<Vote>,
+    /// Memberships appended since the start.
+    pub(super) memberships: u64,
 }
 
 /// What is found on disk at start.
@@ -72,13 +83,12 @@ impl State {
             purged: found.purged,
             committed: found.committed,
             committed_is_news: false,
-            vote: found.vote,
+            standing: Arc::new(ArcSwap::from_pointee(Standing { vote: found.vote, memberships: 0 })),
             start_bytes: 0,
             end_bytes: 0,
             jobs_given: 0,
             jobs_done: 0,
             truncations: 0,
-            memberships: 0,
             failed: None,
         };
         if let Some((first, last)) = found.ends {
@@ -119,8 +129,10 @@ impl State {
             self.first = first.log_id.index();
         }
         let (job, begins_at) = (self.jobs_given + 1, self.end_bytes);
-        self.memberships +=
-            entries.iter().filter(|entry| matches!(entry.payload, Payload::Membership(_))).count() as u64;
+        let memberships = entries.iter().filter(|entry| matches!(entry.payload, Payload::Membership(_))).count() as u64;
+        if memberships > 0 {
+            self.set_standing(|standing| standing.memberships += memberships);
+        }
         for entry in &entries {
             self.end_bytes = self.ring.push(entry.clone(), self.end_bytes, job);
         }
@@ -131,10 +143,10 @@ impl State {
 
     /// Checks that `vote` may follow the one that is held: a vote is never taken back.
     pub(super) fn check_vote(&self, vote: &Vote) -> Result<(), Error> {
-        if self.vote.is_none_or(|held| *vote >= held) {
+        if self.vote().is_none_or(|held| *vote >= held) {
             return Ok(());
         }
-        Err(Error::Misuse(format!("voting {vote} after {:?}", self.vote)))
+        Err(Error::Misuse(format!("voting {vote} after {:?}", self.vote())))
     }
 
     /// Drops the entries behind `last`, whose place is `place` unless everything goes. `None` when there is nothing
@@ -211,7 +223,9 @@ impl State {
     pub(super) fn set_jobs_done(&mut self, job: u64, vote: Option<Vote>, start_bytes: Option<u64>) {
         self.jobs_done = job;
         self.ring.evict(job);
-        self.vote = vote.or(self.vote);
+        if vote.is_some() {
+            self.set_standing(|standing| standing.vote = vote);
+        }
         if let Some(start) = start_bytes {
             // A later purge may have measured on its own since.
             self.start_bytes = self.start_bytes.max(start).min(self.end_bytes);
@@ -280,12 +294,18 @@ impl State {
     }
 
     pub(super) fn vote(&self) -> Option<Vote> {
-        self.vote
+        self.standing.load().vote
     }
 
-    /// Memberships appended since the start.
-    pub(super) fn memberships(&self) -> u64 {
-        self.memberships
+    /// To be read without this state's lock.
+    pub(super) fn standing(&self) -> Arc<ArcSwap<Standing>> {
+        self.standing.clone()
+    }
+
+    fn set_standing(&self, change: impl FnOnce(&mut Standing)) {
+        let mut standing = **self.standing.load();
+        change(&mut standing);
+        self.standing.store(Arc::new(standing));
     }
 
     /// The index that comes after the last one.

@@ -38,7 +38,8 @@ impl LogStore {
         let state = State::restore(find(store.as_ref())?, options.ring_bytes_max)?;
         hooks.metrics.log_bytes.set(state.bytes() as i64);
         hooks.metrics.log_entries.set(state.entries() as i64);
-        let shared = Arc::new(Shared { store, spawner, options, hooks, state: Mutex::new(state) });
+        let (standing, state) = (state.standing(), Mutex::new(state));
+        let shared = Arc::new(Shared { store, spawner, options, hooks, state, standing });
         let (queue, jobs) = Queue::new();
         shared.spawner.dedicated("aerodb-log", Box::pin(writer::run(shared.clone(), jobs)));
         Ok(Self { shared, queue })
@@ -56,13 +57,13 @@ impl LogStore {
 
     /// The vote, as it is on disk.
     pub(crate) fn vote(&self) -> Option<Vote> {
-        self.shared.state.lock().vote()
+        self.shared.standing.load().vote
     }
 
     /// The vote, as it is on disk, and how many memberships were written since this log was opened.
     pub(crate) fn standing(&self) -> (Option<Vote>, u64) {
-        let state = self.shared.state.lock();
-        (state.vote(), state.memberships())
+        let standing = self.shared.standing.load();
+        (standing.vote, standing.memberships)
     }
 
     /// Bytes of entries that the log holds. For a moment after a purge it may still count what went.

@@ -16,44 +16,49 @@ use crate::product::aerodb::code;
 /// Where the documents are.
 const COLLECTION: &str = "/api/cities";
 
+/// A header of inserts: they give nothing back but that they are done, as those of SQL do without `RETURNING`.
+const MINIMAL: &str = "prefer: return=minimal\r\n";
+
 /// A request to the REST API.
 struct Rest {
     method: &'static str,
     path: String,
+    lines: &'static str,
     body: Option<String>,
 }
 
 impl Rest {
     fn of(question: &Question) -> Self {
-        let get = |rest: String| Self { method: "GET", path: format!("{COLLECTION}{rest}"), body: None };
+        let get = |rest: &str| Self { method: "GET", path: [COLLECTION, rest].concat(), lines: "", body: None };
         match question {
-            Question::Get { id } => Self { method: "GET", path: [COLLECTION, "/", id].concat(), body: None },
+            Question::Get { id } => Self { method: "GET", path: [COLLECTION, "/", id].concat(), lines: "", body: None },
             Question::Range { from, to } => {
-                get(format!("?filter={}&order=population&limit={PAGE}", in_range(*from, *to)))
+                get(&format!("?filter={}&order=population&limit={PAGE}", in_range(*from, *to)))
             }
             Question::Sort { from } => {
                 let filter = encoded(&format!(r#"{{"population":{{"$lte":{from}}}}}"#));
-                get(format!("?filter={filter}&order=population.desc&limit={PAGE}"))
+                get(&format!("?filter={filter}&order=population.desc&limit={PAGE}"))
             }
-            Question::Topk => get(format!("?order=lat.desc&limit={TOP}")),
+            Question::Topk => get(&format!("?order=lat.desc&limit={TOP}")),
             Question::Count { country } => {
                 let filter = encoded(&format!(r#"{{"country":"{country}"}}"#));
-                get(format!("?filter={filter}&count=exact&limit=1"))
+                get(&format!("?filter={filter}&count=exact&limit=1"))
             }
-            Question::CountAll => get("?count=exact&limit=1".to_owned()),
+            Question::CountAll => get("?count=exact&limit=1"),
             Question::Group => {
                 let figures = json!({"n": {"count": "*"}, "sum": {"sum": "population"}, "mean": {"avg": "population"}});
                 let body = json!({"group_by": ["country"], "aggregates": figures, "limit": 1_000});
-                Self { method: "POST", path: format!("{COLLECTION}/query"), body: Some(body.to_string()) }
+                let path = [COLLECTION, "/query"].concat();
+                Self { method: "POST", path, lines: "", body: Some(body.to_string()) }
             }
             Question::Update { from, to, value } => {
                 let path = format!("{COLLECTION}?filter={}", in_range(*from, *to));
-                Self { method: "PATCH", path, body: Some(format!(r#"{{"checked":{value}}}"#)) }
+                Self { method: "PATCH", path, lines: "", body: Some(format!(r#"{{"checked":{value}}}"#)) }
             }
             Question::Insert { documents, many } => {
                 let documents: Vec<&str> = documents.iter().map(|(_, document)| &**document).collect();
                 let body = if *many { format!("[{}]", documents.join(",")) } else { documents.concat() };
-                Self { method: "POST", path: COLLECTION.to_owned(), body: Some(body) }
+                Self { method: "POST", path: COLLECTION.to_owned(), lines: MINIMAL, body: Some(body) }
             }
         }
     }
@@ -80,8 +85,8 @@ impl Api for Documents {
             Request::Read { number } | Request::Write { number, .. } => *number,
             Request::Insert { .. } => 0,
         };
-        let Rest { method, path, body } = Rest::of(&(self.ask)(number));
-        call.write(method, &[&path], body.as_deref().map(str::as_bytes));
+        let Rest { method, path, lines, body } = Rest::of(&(self.ask)(number));
+        call.write_with(method, &[&path], lines, body.as_deref().map(str::as_bytes));
     }
 
     fn refusal(&self, status: u16, body: &[u8]) -> String {
@@ -89,10 +94,9 @@ impl Api for Documents {
     }
 }
 
-/// What load is put on. Inserts, which alone know this preference here, give nothing back but that they are done, as those of SQL
-/// do without `RETURNING`.
+/// What load is put on.
 pub(super) fn target(aerodb: &Aerodb, ask: Ask) -> Result<HttpTarget<Documents>> {
-    Ok(HttpTarget::new(aerodb.nodes(&[("prefer", "return=minimal")])?, Documents { ask }))
+    Ok(HttpTarget::new(aerodb.nodes()?, Documents { ask }))
 }
 
 /// Makes the collection.
@@ -119,7 +123,7 @@ pub(super) async fn index(aerodb: &Aerodb) -> Result<()> {
 
 /// Asks once, and reads the answer.
 pub(super) async fn answer(aerodb: &Aerodb, question: &Question) -> Result<Answer> {
-    let Rest { method, path, body } = Rest::of(question);
+    let Rest { method, path, body, .. } = Rest::of(question);
     let mut request = aerodb.cluster.client(1).request(Method::from_bytes(method.as_bytes())?, &path);
     if let Some(body) = body {
         request = request.bytes("application/json", body);

@@ -40,16 +40,16 @@ impl Aerodb {
         Ok(())
     }
 
-    /// Its nodes, as the load generator talks to them, with more headers for each request.
-    pub(crate) fn nodes(&self, headers: &[(&str, &str)]) -> Result<Vec<Node>> {
+    /// Its nodes, as the load generator talks to them.
+    pub(crate) fn nodes(&self) -> Result<Vec<Node>> {
         let token = format!("Bearer {SERVICE_KEY}");
-        let headers = [&[("authorization", token.as_str())], headers].concat();
+        let headers = [("authorization", token.as_str())];
         let urls = self.cluster.nodes().iter().map(cluster_tests::Node::url);
         urls.map(|url| Node::new(&url, &headers).map_err(Error::msg)).collect()
     }
 
     pub(crate) fn target(&self, mode: Mode, bytes: u32) -> Result<HttpTarget<Rest>> {
-        let mut nodes = self.nodes(&[])?;
+        let mut nodes = self.nodes()?;
         let query = if mode == Mode::Stale { "?consistency=stale" } else { "" };
         if mode == Mode::Stale {
             nodes.truncate(1);

@@ -11,10 +11,10 @@ use aerodb_proto::{NewDocument, OnDelete, Refusal};
 
 use super::{Settlement, name};
 use crate::decide::documents::{Stop, Target, Writer, stored};
-use crate::decide::overlay::DocKey;
 use crate::decide::refusal;
 use crate::error::Error;
 use crate::index::Index;
+use crate::maps::DocKey;
 use crate::prepare::fields_of;
 
 /// What a document is to lose: ids, by the index of the reference.

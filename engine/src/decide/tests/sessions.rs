@@ -170,7 +170,7 @@ fn outcomes_are_forgotten() {
         "#,
     );
     let held = |leader: &Leader| -> Vec<u64> {
-        let store = leader.node.engine().current().store;
+        let store = leader.node.engine().current().store.clone();
         (1..=9).filter(|&largest| store.get(META, &keys::outcomes(3, largest)).unwrap().is_some()).collect()
     };
     assert_eq!(held(&leader), [2, 3], "one record for what one entry decided");
@@ -204,6 +204,6 @@ fn outcomes_are_forgotten() {
     assert_eq!(held(&leader), [8]);
     leader.submit(&crate::testing::command(Op::OpenSession(proto::OpenSession { node_id: 1 })));
     assert_eq!(held(&leader), [] as [u64; 0]);
-    let store = leader.node.engine().current().store;
+    let store = leader.node.engine().current().store.clone();
     assert_eq!(store.get(META, &keys::session(3)).unwrap(), None);
 }

@@ -31,24 +31,33 @@ pub(crate) struct Caller(Arc<Known>);
 
 struct Known {
     identity: proto::Caller,
-    /// The key itself. It is held in memory by whoever started this node, too.
-    secret: Box<str>,
     /// Where the key was valid: epoch and revision.
     valid_at: (u64, u64),
 }
 
 /// Who was let in last. Who asks again, at a revision at which its key was found already, is not looked up once more.
 #[derive(Default)]
-pub(crate) struct LastCaller(ArcSwapOption<Known>);
+pub(crate) struct LastCaller(ArcSwapOption<(Box<str>, Caller)>);
 
 impl LastCaller {
     /// The caller with this key, if it was the last one and found at this place.
     fn at(&self, secret: &str, place: (u64, u64)) -> Option<Caller> {
         let last = self.0.load();
-        // How long it takes to say no tells nothing of the key, as it would not with its digest.
-        let is_it = |last: &Known| last.valid_at == place && last.secret.as_bytes().ct_eq(secret.as_bytes()).into();
-        last.as_ref().filter(|last| is_it(last)).cloned().map(Caller)
+        let (known, caller) = last.as_deref()?;
+        (caller.0.valid_at == place && is_same(known, secret)).then(|| caller.clone())
     }
+
+    /// The key is valid no longer: it is not kept either.
+    fn forget(&self, secret: &str) {
+        if self.0.load().as_deref().is_some_and(|(known, _)| is_same(known, secret)) {
+            self.0.store(None);
+        }
+    }
+}
+
+/// In a time that tells nothing of the key but its length.
+fn is_same(known: &str, secret: &str) -> bool {
+    known.as_bytes().ct_eq(secret.as_bytes()).into()
 }
 
 impl fmt::Debug for Caller {
@@ -123,13 +132,13 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, P
         // This node may lag behind the key's creation: a suspicion, until a read barrier has passed.
         view = state.fresh(Consistency::Linearizable).await?.view;
         if !view.has_api_key(&key_id)? {
+            state.last_caller().forget(secret);
             return Err(invalid_key());
         }
     }
-    let identity = proto::Caller { key_id };
-    let known = Arc::new(Known { identity, secret: secret.into(), valid_at: place(&view) });
-    state.last_caller().0.store(Some(known.clone()));
-    Ok(Caller(known))
+    let caller = Caller(Arc::new(Known { identity: proto::Caller { key_id }, valid_at: place(&view) }));
+    state.last_caller().0.store(Some(Arc::new((secret.into(), caller.clone()))));
+    Ok(caller)
 }
 
 /// The state that a view shows.

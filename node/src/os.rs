@@ -56,6 +56,20 @@ pub(crate) fn use_small_pages() {
     }
 }
 
+/// Instructions that this program is compiled for and this processor does not have (`.cargo/config.toml` says which RocksDB takes):
+/// models of virtual machines that stand for any processor leave them out.
+pub(crate) fn lacking_instructions() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("SSE 4.2", is_x86_feature_detected!("sse4.2")),
+        ("POPCNT", is_x86_feature_detected!("popcnt")),
+        ("PCLMULQDQ", is_x86_feature_detected!("pclmulqdq")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let known: [(&str, bool); 0] = [];
+    known.into_iter().filter(|(_, there)| !there).map(|(name, _)| name).collect()
+}
+
 /// Lets this process open as many files as it may. The usual limit, 1,024, is for programs that use `select`, and a node has a
 /// file for each connection and each table.
 pub(crate) fn raise_open_files() {

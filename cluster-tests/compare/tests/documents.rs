@@ -13,6 +13,8 @@ fn every_kind_of_request_is_measured() -> Result<()> {
         .args(["documents", "--alone", "--documents", "3000", "--rounds", "1", "--time", "0.2", "--warmup", "0.1"])
         .args(["--connections", "2", "--json"])
         .arg(&json)
+        // With a processor for the load generator, where there are two.
+        .args(std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1).then_some("--apart"))
         .output()
         .context("starting it")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,6 +1,6 @@
 //! Index entries: they come and go as the leader worked out. An entry that goes leaves the interval in which it held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use super::effects::put_figures;
 use crate::error::Error;
@@ -87,10 +87,13 @@ impl IndexWrites {
 
     /// Adds an entry; `stored`: what the store has there, if this run has not touched it.
     fn add(&mut self, key: Vec<u8>, entry: Entry, stored: Option<Entry>) -> Result<(), Error> {
-        match self.entries.insert(key, Some(entry)).unwrap_or(stored) {
-            Some(_) => Err(Error::Inconsistent("an index has an entry twice".into())),
-            None => Ok(()),
+        match self.entries.entry(key) {
+            btree_map::Entry::Vacant(vacant) if stored.is_none() => drop(vacant.insert(Some(entry))),
+            btree_map::Entry::Occupied(mut known) if known.get().is_none() => drop(known.insert(Some(entry))),
+            btree_map::Entry::Vacant(vacant) => return Err(twice(vacant.key())),
+            btree_map::Entry::Occupied(known) => return Err(twice(known.key())),
         }
+        Ok(())
     }
 
     /// Whatever is asked for from now on is among the entries.
@@ -116,8 +119,8 @@ impl IndexWrites {
     pub(super) fn finish(&mut self, store: &dyn Store, batch: &mut WriteBatch) -> Result<(), Error> {
         if self.entries.is_empty() {
             self.fresh.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            if self.fresh.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-                return Err(Error::Inconsistent("an index has an entry twice".into()));
+            if let Some(pair) = self.fresh.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                return Err(twice(&pair[0].0));
             }
             for (key, entry) in std::mem::take(&mut self.fresh) {
                 batch.put(INDEX, key, entry.encode());
@@ -152,6 +155,11 @@ impl IndexWrites {
         }
         Ok(store.get(INDEX, key)?.map(|bytes| Entry::decode(&bytes)).transpose()?)
     }
+}
+
+fn twice(key: &[u8]) -> Error {
+    let number = |at: usize| key.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    Error::Inconsistent(format!("index {} of collection {} has an entry twice", number(4), number(0)))
 }
 
 /// An entry as the log carries it: its role and its values.

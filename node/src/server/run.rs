@@ -28,6 +28,13 @@ pub(super) struct Fenced(Arc<str>);
 
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
+    let lacking = crate::os::lacking_instructions();
+    if !lacking.is_empty() {
+        return Err(Advice::failed("this processor lacks instructions that AeroDB is compiled for")
+            .why(lacking.join(", "))
+            .remedy("in a virtual machine, give it a CPU model that has them, such as `host`")
+            .into());
+    }
     crate::os::use_small_pages();
     crate::os::keep_freed_memory();
     crate::os::raise_open_files();

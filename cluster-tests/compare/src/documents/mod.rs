@@ -7,6 +7,7 @@
 
 mod aerodb;
 mod answer;
+mod apart;
 mod cities;
 mod postgres;
 mod side;
@@ -24,6 +25,7 @@ use serde_json::json;
 use crate::measured::Measured;
 use crate::product::{Aerodb, Postgres};
 use crate::table::{Report, Spread, Table, millis, thousands};
+use apart::Apart;
 use cities::Cities;
 use side::{Product, Side};
 use work::Work;
@@ -64,6 +66,9 @@ pub(crate) struct Args {
     /// MiB of memory that each keeps blocks of its files in
     #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     cache: u32,
+    /// Give the load generator a processor of its own, and what is compared the others
+    #[arg(long)]
+    apart: bool,
     /// Measure AeroDB by itself
     #[arg(long)]
     alone: bool,
@@ -89,6 +94,8 @@ fn nodes(text: &str) -> Result<usize, String> {
 
 pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     let cities = Arc::new(Cities::read(&args.data, args.documents)?);
+    // Before anything is started.
+    let apart = args.apart.then(Apart::part).transpose()?;
     let limit = format!("cache_bytes_max={}", u64::from(args.cache) << 20);
     let limits = ["--limit", &limit];
     let aerodb = Aerodb::start(args.binary.as_ref(), args.nodes, &limits).await?;
@@ -107,7 +114,7 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
     report.settings(json!({
         "documents": args.documents, "variation": cities::VARIATION, "rounds": args.rounds, "seconds": args.time,
         "seconds_heavy": args.time * HEAVY_TIMES, "warmup_seconds": args.warmup, "nodes": args.nodes,
-        "load_generator_threads": 1, "loop": "closed", "keys": Keys::Uniform, "fsync": "each acknowledged write",
+        "load_generator_threads": 1, "load_generator_apart": args.apart, "loop": "closed", "keys": Keys::Uniform, "fsync": "each acknowledged write",
         "indexes": INDEXED.map(|(field, _)| field), "postgresql": settings, "aerodb": limit,
     }));
     report.add(prepare(&sides, &cities).await?);
@@ -121,7 +128,7 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> Result<()> {
         &[" request", "connections", &rate(0), &rate(1), "ratio", "p50 ms", "p99 ms", "server µs", "failed"],
     );
     for work in &args.rows {
-        compare(args, &sides, &cities, *work, &mut table)?;
+        compare((args, apart), &sides, &cities, *work, &mut table)?;
     }
     report.add(table);
     Ok(())
@@ -144,12 +151,18 @@ async fn prepare(sides: &[Side], cities: &Arc<Cities>) -> Result<Table> {
 }
 
 /// One kind of request, all rounds.
-fn compare(args: &Args, sides: &[Side], cities: &Arc<Cities>, work: Work, table: &mut Table) -> Result<()> {
+fn compare(
+    (args, apart): (&Args, Option<Apart>),
+    sides: &[Side],
+    cities: &Arc<Cities>,
+    work: Work,
+    table: &mut Table,
+) -> Result<()> {
     let mut all: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::new()).collect();
     let load = load(args, work);
     for round in 0..args.rounds {
         for (side, list) in sides.iter().zip(&mut all) {
-            let put = |load| side.load(load, side.ask(work, cities));
+            let put = |load| side.load(load, side.ask(work, cities), apart);
             let measured = Measured::take(load.clone(), &side.pids(), put)?.by_part(work.parts());
             eprintln!("{}, round {round}: {} {:.2}/s", work.label(), side.name(), measured.rate);
             let about = json!({ "product": side.name(), "row": work, "connections": load.connections, "round": round });

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow};
 use tokio::task::JoinSet;
 
 use super::answer::Answer;
+use super::apart::Apart;
 use super::cities::Cities;
 use super::work::{Ask, BULK, Question, Work};
 use super::{aerodb, postgres};
@@ -62,11 +63,16 @@ impl Side {
     }
 
     /// Puts load on it.
-    pub(super) fn load(&self, load: Load, ask: Ask) -> Result<Stats> {
-        match &self.product {
-            Product::Ours(product) => Running::start(load, aerodb::target(product, ask)?)?.finish(),
-            Product::Theirs(product) => Running::start(load, postgres::target(product, ask))?.finish(),
-        }
+    pub(super) fn load(&self, load: Load, ask: Ask, apart: Option<Apart>) -> Result<Stats> {
+        let start = || match &self.product {
+            Product::Ours(product) => Running::start(load, aerodb::target(product, ask)?),
+            Product::Theirs(product) => Running::start(load, postgres::target(product, ask)),
+        };
+        let running = match apart {
+            Some(apart) => apart.start_load(start)?,
+            None => start(),
+        };
+        running?.finish()
     }
 
     /// Asks once.

@@ -50,6 +50,20 @@ async fn every_answer_says_who_answered_and_at_which_revision() {
     api.end().await;
 }
 
+/// Who was let in last is known by its key: nobody else is taken for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_is_refused_after_the_right_one_too() {
+    let api = with_document().await;
+    let other = format!("{}X", &KEY[..KEY.len() - 1]);
+    for path in ["/api/c/a", "/api/c"] {
+        for (key, status) in [(KEY, 200), (&other, 401), (&KEY[1..], 401), (&format!("{KEY}X"), 401), (KEY, 200)] {
+            let request = Request::get(path).header("apikey", key).body(Body::empty()).unwrap();
+            assert_eq!(api.service.answer(request).await.status().as_u16(), status, "{path} {key:?}");
+        }
+    }
+    api.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_is_a_get_without_its_body_and_a_known_document_is_not_sent_again() {
     let api = with_document().await;

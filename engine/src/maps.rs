@@ -1,8 +1,8 @@
-//! Maps by short keys that callers choose, such as ids: hashbrown's, by foldhash, which takes a third of the time of the standard
-//! library's hash there. Its seeds differ from process to process, so that keys which fall together are not known beforehand;
-//! against callers who find them by measuring it does not claim to help as much as SipHash, but they have keys of this database, and
-//! what they could make slow is bounded by what one command holds. In no order: nothing that is replicated may depend on that
-//! of a map (A1).
+//! Maps by short keys that callers choose, such as ids: hashbrown's, by foldhash, which is quicker there than the standard
+//! library's hash. Its seeds differ from process to process, so that keys which fall together are not known beforehand;
+//! against callers who find them by measuring it does not claim to help as much as SipHash. Such callers have a key of this database,
+//! and what lies in these maps is bounded: what is decided and not applied, a run of entries, the groups of a query. In no order:
+//! nothing that is replicated may depend on that of a map (A1).
 
 use std::hash::Hash;
 

@@ -56,8 +56,8 @@ pub(crate) fn use_small_pages() {
     }
 }
 
-/// Instructions that this program is compiled for and this processor does not have (`.cargo/config.toml` says which RocksDB takes):
-/// models of virtual machines that stand for any processor leave them out.
+/// Instructions that a build for `x86_64-unknown-linux-gnu` takes (`.cargo/config.toml` gives them to RocksDB) and this processor does
+/// not have: models of virtual machines that stand for any processor leave them out.
 pub(crate) fn lacking_instructions() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let known = [

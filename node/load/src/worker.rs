@@ -101,7 +101,7 @@ impl<T: Target> Worker<T> {
 }
 
 /// What `performing` gives, if it does so in `timeout`. The timer is used again and again, and moved on only where it goes off too
-/// early: one that is made and taken back for each request would be a twentieth of what a read costs here.
+/// early: to make one and take it back for each request was some hundredths of what a read costs here.
 async fn within(
     timeout: Duration,
     mut timer: Pin<&mut tokio::time::Sleep>,
